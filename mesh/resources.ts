@@ -1,0 +1,114 @@
+/**
+ * What the control plane tells a sidecar. A resource is identified by `kind/name`; a later one with the same key replaces it whole.
+ * Objects are immutable once made: they are shared by every snapshot that holds them.
+ */
+
+/** Mesh-wide settings; exactly one, named `mesh`. */
+export interface MeshConfigResource {
+  readonly kind: 'MeshConfig';
+  readonly name: 'mesh';
+  readonly trustDomain: string;
+  readonly trustDomainAliases: readonly string[];
+  readonly rootNamespace: string;
+  readonly outboundTrafficPolicy: 'ALLOW_ANY' | 'REGISTRY_ONLY';
+  /** What happens to inbound traffic where no ALLOW policy selects the workload: Istio's meaning, or deny. */
+  readonly defaultAction: 'ALLOW' | 'DENY';
+}
+
+/** The roots that peers' certificates must chain to; two or more during a rotation. Exactly one, named `roots`. */
+export interface TrustBundleResource {
+  readonly kind: 'TrustBundle';
+  readonly name: 'roots';
+  /** PEM, one certificate an entry. */
+  readonly roots: readonly string[];
+}
+
+/** Identities and certificates that are no longer trusted. Exactly one, named `revoked`. */
+export interface RevocationsResource {
+  readonly kind: 'Revocations';
+  readonly name: 'revoked';
+  readonly spiffeIds: readonly string[];
+  /** Upper-case hexadecimal without leading zeros, as OpenSSL's BN_bn2hex prints less its leading zeros. */
+  readonly serials: readonly string[];
+}
+
+/** A `security.istio.io` object as its author wrote it (JSON value), already validated by the control plane. `name` is `<namespace>/<name>`. */
+export interface PolicyResource {
+  readonly kind: 'AuthorizationPolicy' | 'PeerAuthentication';
+  readonly name: string;
+  readonly object: { readonly [key: string]: unknown };
+}
+
+/** How a workload is reached: Postern's and ztunnel's tunnel, an Istio sidecar's direct mTLS, or plaintext. */
+export type WorkloadProtocol = 'HBONE' | 'ISTIO' | 'NONE';
+
+/** A running workload. `name` is `<namespace>/<instance>`. */
+export interface WorkloadResource {
+  readonly kind: 'Workload';
+  readonly name: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  /** SPIFFE ID that the server's certificate must show; null only with protocol NONE. */
+  readonly identity: string | null;
+  /** IP addresses (text, no brackets). The first is the one dialled. */
+  readonly addresses: readonly string[];
+  readonly protocol: WorkloadProtocol;
+  /** Where HBONE listens, where that is not port 15008 of the address dialled. */
+  readonly tunnel: { readonly address: string; readonly port: number } | null;
+  /** What telemetry says of it; `unknown` where it has none. */
+  readonly workloadName: string;
+  readonly app: string;
+  readonly version: string;
+  readonly canonicalService: string;
+  readonly canonicalRevision: string;
+  readonly cluster: string;
+  /** Effective PeerAuthentication mode by port is DISABLE here: callers must use plaintext. */
+  readonly plaintextPorts: readonly number[];
+}
+
+export interface ServicePort {
+  readonly name: string;
+  readonly port: number;
+  /** `appProtocol`, else the protocol in the port's name by Istio's convention, else null: to be sniffed. */
+  readonly protocol: string | null;
+}
+
+export interface ServiceEndpoint {
+  /** Name of a Workload resource. */
+  readonly workload: string;
+  /** The workload's port for each port of the service (key: service port as a decimal string). */
+  readonly ports: { readonly [servicePort: string]: number };
+}
+
+/** A `v1` Service with the endpoints its selector finds. `name` is `<namespace>/<name>`. */
+export interface ServiceResource {
+  readonly kind: 'Service';
+  readonly name: string;
+  readonly namespace: string;
+  /** `<name>.<namespace>.svc.cluster.local`: the value of Istio's `destination_service`. */
+  readonly hostname: string;
+  /** Virtual IPs; empty for a headless service. */
+  readonly addresses: readonly string[];
+  readonly ports: readonly ServicePort[];
+  readonly endpoints: readonly ServiceEndpoint[];
+}
+
+export type Resource =
+  | MeshConfigResource
+  | TrustBundleResource
+  | RevocationsResource
+  | PolicyResource
+  | WorkloadResource
+  | ServiceResource;
+
+export type ResourceKey = `${Resource['kind']}/${string}`;
+
+export function keyOf(resource: Pick<Resource, 'kind' | 'name'>): ResourceKey {
+  return `${resource.kind}/${resource.name}`;
+}
+
+/** Why a sidecar did not take a resource; the last good one of that key stays in force. */
+export interface RejectedResource {
+  readonly key: ResourceKey;
+  readonly reason: string;
+}
