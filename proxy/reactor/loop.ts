@@ -1,0 +1,209 @@
+import { closeSync } from 'node:fs';
+import { EPOLLIN, Epoll, openEventFd } from '../native/epoll.ts';
+import { NativeBuffer } from '../native/memory.ts';
+import { closeDescriptor, readInto } from '../native/socket.ts';
+import { type Timer, TimerWheel } from './timers.ts';
+
+/** Whoever owns a descriptor. An exception thrown here ends what `onFault` decides, not the loop. */
+export interface EventHandler {
+  onEvents(mask: number): void;
+  /** After `onEvents` threw: release everything; must not throw. */
+  onFault(error: unknown): void;
+}
+
+/** Longest sleep: how late a shutdown from outside could be seen if its wake-up were lost. */
+const IDLE_MS = 1000;
+
+/** Bytes of the shared scratch buffer: one read, or the records gathered for one write. */
+export const SCRATCH_BYTES = 256 * 1024;
+
+/**
+ * The event loop of a worker: level-triggered epoll, coarse timers, work put off to the end of the turn. It never awaits.
+ * ALWAYS: a descriptor that was watched is closed by `close`, at the end of the turn, so that its number cannot be taken by a new connection
+ * while events of the old one are still in the batch.
+ */
+export class Loop {
+  readonly scratch = new NativeBuffer(SCRATCH_BYTES);
+  readonly eventFd = openEventFd();
+  readonly #epoll = new Epoll();
+  readonly #handlers: (EventHandler | undefined)[] = [];
+  /** What each watched descriptor waits for. */
+  readonly #masks: number[] = [];
+  readonly #timers = new TimerWheel();
+  readonly #descriptors: Int32Array;
+  #closing: number[] = [];
+  #closingNext: number[] = [];
+  #late: (() => void)[] = [];
+  #lateNext: (() => void)[] = [];
+  #running = true;
+  readonly #onWake: () => void;
+  readonly #onFault: (error: unknown) => void;
+  /** Monotonic milliseconds at the start of this turn. */
+  now = performance.now();
+  /** Longest turn since it was last taken, milliseconds. */
+  #longestTurn = 0;
+
+  /**
+   * @param descriptors bitmap of open descriptors, shared with whoever closes them if this thread dies
+   * @param onWake another thread has written to `eventFd`
+   * @param onFault an exception that a handler let out
+   */
+  constructor(descriptors: SharedArrayBuffer, onWake: () => void, onFault: (error: unknown) => void) {
+    this.#descriptors = new Int32Array(descriptors);
+    this.#onWake = onWake;
+    this.#onFault = onFault;
+    this.#mark(this.eventFd, true);
+    this.#mark(this.#epoll.fd, true);
+    this.#epoll.add(this.eventFd, EPOLLIN);
+  }
+
+  #mark(fd: number, open: boolean): void {
+    const word = fd >> 5;
+    if (word >= this.#descriptors.length) return;
+    if (open) Atomics.or(this.#descriptors, word, 1 << (fd & 31));
+    else Atomics.and(this.#descriptors, word, ~(1 << (fd & 31)));
+  }
+
+  /** Takes a descriptor over; mask 0: nothing is waited for yet. @returns false where the kernel refuses (the descriptor is then closed). */
+  watch(fd: number, mask: number, handler: EventHandler): boolean {
+    if (mask !== 0 && !this.#epoll.add(fd, mask)) {
+      closeDescriptor(fd);
+      return false;
+    }
+    this.#mark(fd, true);
+    this.#handlers[fd] = handler;
+    this.#masks[fd] = mask;
+    return true;
+  }
+
+  /**
+   * Changes what is waited for; costs nothing where it is the same. Mask 0 takes the descriptor out of epoll altogether: HUP and ERR cannot be
+   * masked, and would come back in every turn from a connection that we do not want to read now.
+   */
+  rearm(fd: number, mask: number): void {
+    const before = this.#masks[fd];
+    if (mask === before || this.#handlers[fd] === undefined) return;
+    this.#masks[fd] = mask;
+    if (mask === 0) this.#epoll.remove(fd);
+    else if (before === 0) this.#epoll.add(fd, mask);
+    else this.#epoll.modify(fd, mask);
+  }
+
+  /** Hands a watched descriptor to another handler. */
+  adopt(fd: number, mask: number, handler: EventHandler): void {
+    this.#handlers[fd] = handler;
+    this.rearm(fd, mask);
+  }
+
+  /** Ends the watch now, closes at the end of the turn. */
+  close(fd: number): void {
+    if (this.#handlers[fd] === undefined) return;
+    this.#handlers[fd] = undefined;
+    // A descriptor that still polls readable would come back in every turn until it is closed; it is closed in this one.
+    this.#closing.push(fd);
+  }
+
+  /** Runs `task` once, at the end of this turn: that is where what all connections produced leaves together. */
+  later(task: () => void): void {
+    this.#late.push(task);
+  }
+
+  arm(timer: Timer, delayMs: number): void {
+    this.#timers.arm(timer, delayMs);
+  }
+
+  cancel(timer: Timer): void {
+    this.#timers.cancel(timer);
+  }
+
+  /** Longest turn since the last call, milliseconds: how long an event may have waited. */
+  takeLongestTurn(): number {
+    const longest = this.#longestTurn;
+    this.#longestTurn = 0;
+    return longest;
+  }
+
+  stop(): void {
+    this.#running = false;
+  }
+
+  run(): void {
+    while (this.#running) this.#turn();
+  }
+
+  #turn(): void {
+    const sleep = this.#late.length > 0 ? 0 : this.#timers.sleepMs(performance.now(), IDLE_MS);
+    const count = this.#epoll.wait(Math.ceil(sleep));
+    this.now = performance.now();
+    for (let i = 0; i < count; i++) {
+      const fd = this.#epoll.fdAt(i);
+      const handler = this.#handlers[fd];
+      if (handler !== undefined) this.#dispatch(handler, this.#epoll.maskAt(i));
+      else if (fd === this.eventFd) this.#woken();
+    }
+    try {
+      this.#timers.advance(this.now);
+    } catch (error) {
+      this.#onFault(error);
+    }
+    this.#runLate();
+    this.#closeAll();
+    const took = performance.now() - this.now;
+    if (took > this.#longestTurn) this.#longestTurn = took;
+  }
+
+  #dispatch(handler: EventHandler, mask: number): void {
+    try {
+      handler.onEvents(mask);
+    } catch (error) {
+      this.#onFault(error);
+      handler.onFault(error);
+    }
+  }
+
+  #woken(): void {
+    readInto(this.eventFd, this.scratch.address, 8);
+    try {
+      this.#onWake();
+    } catch (error) {
+      this.#onFault(error);
+    }
+  }
+
+  #runLate(): void {
+    // What is put off by a late task belongs to the next turn, unless it is about to close: two swapped lists, no allocation.
+    const tasks = this.#late;
+    this.#late = this.#lateNext;
+    for (const task of tasks) {
+      try {
+        task();
+      } catch (error) {
+        this.#onFault(error);
+      }
+    }
+    tasks.length = 0;
+    this.#lateNext = tasks;
+  }
+
+  #closeAll(): void {
+    if (this.#closing.length === 0) return;
+    const list = this.#closing;
+    this.#closing = this.#closingNext;
+    for (const fd of list) {
+      this.#mark(fd, false);
+      closeDescriptor(fd);
+    }
+    list.length = 0;
+    this.#closingNext = list;
+  }
+
+  /** Closes every descriptor it still owns. */
+  destroy(): void {
+    this.#closeAll();
+    for (const [fd, handler] of this.#handlers.entries()) if (handler !== undefined) closeDescriptor(fd);
+    this.#epoll.free();
+    this.scratch.free();
+    closeSync(this.#epoll.fd);
+    closeSync(this.eventFd);
+  }
+}
