@@ -1,0 +1,45 @@
+import type { Loop } from '../reactor/loop.ts';
+import { Timer } from '../reactor/timers.ts';
+import type { FromWorker } from '../worker/messages.ts';
+
+/** Lines gathered for one message to the control thread. */
+const FLUSH_MS = 50;
+const FLUSH_BYTES = 64 * 1024;
+/** Between two flushes at most this much: a flood of connections must not become a flood of memory. */
+const MAX_BYTES = 2 * 1024 * 1024;
+
+/** The end of the access log that lies in the worker: it batches whole lines, and drops (and counts) what is too much rather than wait. */
+export class AccessLog {
+  readonly #loop: Loop;
+  readonly #post: (message: FromWorker) => void;
+  readonly #onDropped: () => void;
+  readonly #timer = new Timer(() => this.flush());
+  #lines: string[] = [];
+  #bytes = 0;
+
+  constructor(loop: Loop, post: (message: FromWorker) => void, onDropped: () => void) {
+    this.#loop = loop;
+    this.#post = post;
+    this.#onDropped = onDropped;
+  }
+
+  write(entry: { readonly [key: string]: unknown }): void {
+    if (this.#bytes > MAX_BYTES) {
+      this.#onDropped();
+      return;
+    }
+    const line = `${JSON.stringify(entry)}\n`;
+    this.#lines.push(line);
+    this.#bytes += line.length;
+    if (!this.#timer.armed) this.#loop.arm(this.#timer, FLUSH_MS);
+    else if (this.#bytes > FLUSH_BYTES) this.#loop.arm(this.#timer, 0);
+  }
+
+  flush(): void {
+    this.#loop.cancel(this.#timer);
+    if (this.#lines.length === 0) return;
+    this.#post({ type: 'access', lines: this.#lines.join('') });
+    this.#lines = [];
+    this.#bytes = 0;
+  }
+}

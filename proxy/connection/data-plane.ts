@@ -1,0 +1,32 @@
+import type { MeshView } from '../protocol/mesh-view.ts';
+import type { Loop } from '../reactor/loop.ts';
+import type { StagingPool } from '../tunnel/staging.ts';
+import type { WorkerConfig } from '../worker/messages.ts';
+import type { AccessLog } from './access-log.ts';
+import type { MeshTls } from './mesh-tls.ts';
+import type { Party } from './record.ts';
+import type { SeriesBank } from './series.ts';
+import type { ConnectionTable } from './table.ts';
+import type { WorkerMetrics } from './worker-metrics.ts';
+
+/** What every connection of a worker shares. One a worker; made by its composition root. */
+export interface DataPlane {
+  readonly loop: Loop;
+  readonly config: WorkerConfig;
+  readonly view: MeshView;
+  readonly tls: MeshTls;
+  readonly staging: StagingPool;
+  readonly table: ConnectionTable;
+  readonly series: SeriesBank;
+  readonly metrics: WorkerMetrics;
+  readonly accessLog: AccessLog;
+  /** This workload, as telemetry tells of it. */
+  self(): Party;
+  /** The W3C baggage header of this sidecar's CONNECT requests. */
+  readonly baggage: string;
+  /** Unix time, milliseconds. */
+  unixNow(): number;
+  log(level: 'debug' | 'info' | 'warn' | 'error', msg: string, fields?: { readonly [key: string]: unknown }): void;
+  /** Whether lines of this level are wanted: what is costly to find out is asked only then. */
+  readonly debug: boolean;
+}

@@ -1,0 +1,130 @@
+import { X509Certificate } from 'node:crypto';
+import { TlsContext, type TlsMaterial } from '../native/tls-context.ts';
+import type { TlsSession } from '../native/tls-session.ts';
+import type { MeshView } from '../protocol/mesh-view.ts';
+import { fingerprint, type PeerIdentity, readPeer } from './peer-identity.ts';
+
+/** What this sidecar shows. */
+export interface OwnIdentity {
+  readonly spiffeId: string;
+  readonly chain: string;
+  readonly privateKey: string;
+  readonly notAfter: number;
+}
+
+/** HTTP/2 of the tunnel. */
+const TUNNEL_ALPN = ['h2'];
+/** Istio's names for direct mutual TLS; `istio-peer-exchange` would promise a metadata exchange that we do not speak. */
+const DIRECT_SERVER_ALPN = ['istio', 'istio-http/1.1', 'istio-h2', 'istio-http/1.0'];
+const DIRECT_CLIENT_ALPN = ['istio'];
+
+export interface Contexts {
+  readonly tunnelServer: TlsContext;
+  readonly tunnelClient: TlsContext;
+  readonly directServer: TlsContext;
+  readonly directClient: TlsContext;
+}
+
+export type PeerCheck =
+  | { readonly ok: true; readonly peer: PeerIdentity }
+  | { readonly ok: false; readonly reason: string };
+
+/**
+ * The sidecar's own certificate and whom it trusts, as OpenSSL contexts. Any change of the certificate, the trust bundle or the revocations makes
+ * new contexts and a new `generation`: session tickets die with the old ones.
+ */
+export class MeshTls {
+  readonly #view: MeshView;
+  readonly #now: () => number;
+  #identity: OwnIdentity | null = null;
+  #contexts: Contexts | null = null;
+  #rootPrints: ReadonlySet<string> = new Set();
+  /** Rises with every new set of contexts; 0: none yet. */
+  generation = 0;
+
+  /** @param now Unix time in milliseconds. */
+  constructor(view: MeshView, now: () => number) {
+    this.#view = view;
+    this.#now = now;
+  }
+
+  get identity(): OwnIdentity | null {
+    return this.#identity;
+  }
+
+  /** Null until there is a certificate and a trust bundle: nothing is accepted or opened before. */
+  get contexts(): Contexts | null {
+    return this.#contexts;
+  }
+
+  /** @throws PosternError ERR_TLS_MATERIAL where OpenSSL refuses it; what was in force stays. */
+  setIdentity(identity: OwnIdentity): void {
+    this.#rebuild(identity);
+    this.#identity = identity;
+  }
+
+  /** After the trust bundle or the revocations changed. @throws as `setIdentity`. */
+  trustChanged(): void {
+    const roots = this.#view.trustBundle?.roots ?? [];
+    this.#rootPrints = new Set(roots.map((pem) => fingerprint(new X509Certificate(pem).raw)));
+    if (this.#identity !== null) this.#rebuild(this.#identity);
+  }
+
+  #rebuild(identity: OwnIdentity): void {
+    const roots = this.#view.trustBundle?.roots ?? [];
+    if (roots.length === 0) return;
+    const material: TlsMaterial = { chain: identity.chain, privateKey: identity.privateKey, roots };
+    const made: TlsContext[] = [];
+    const make = (role: 'client' | 'server', alpn: readonly string[]): TlsContext => {
+      const context = new TlsContext(role, material, alpn);
+      made.push(context);
+      return context;
+    };
+    try {
+      const before = this.#contexts;
+      this.#contexts = {
+        tunnelServer: make('server', TUNNEL_ALPN),
+        tunnelClient: make('client', TUNNEL_ALPN),
+        directServer: make('server', DIRECT_SERVER_ALPN),
+        directClient: make('client', DIRECT_CLIENT_ALPN),
+      };
+      this.generation++;
+      // Sessions hold references of their own.
+      if (before !== null) for (const context of Object.values(before) as TlsContext[]) context.free();
+    } catch (error) {
+      for (const context of made) context.free();
+      throw error;
+    }
+  }
+
+  /** Who the peer is, and whether it may be talked to at all: trust domain, revocation, and `expected` (a SPIFFE ID) where it is given. */
+  checkPeer(tls: TlsSession, expected: string | null): PeerCheck {
+    const result = readPeer(tls, this.#now());
+    if (!result.ok) return result;
+    const { peer } = result;
+    const reason = this.#whyNot(peer);
+    if (reason !== null) return { ok: false, reason };
+    if (expected !== null && peer.spiffe.uri !== expected) {
+      return { ok: false, reason: `identity mismatch: expected ${expected}, found ${peer.spiffe.uri}` };
+    }
+    return result;
+  }
+
+  #whyNot(peer: PeerIdentity): string | null {
+    const mesh = this.#view.meshConfig;
+    if (mesh === null) return 'no mesh configuration yet';
+    const { trustDomain } = peer.spiffe;
+    if (trustDomain !== mesh.trustDomain && !mesh.trustDomainAliases.includes(trustDomain)) {
+      return `trust domain ${trustDomain} is not ${mesh.trustDomain} or an alias of it`;
+    }
+    return this.#view.isRevoked(peer.spiffe.uri, peer.serial) ? 'revoked' : null;
+  }
+
+  /** Why a live connection of the peer must end now; null where it may go on. Expiry is not a reason: a connection may outlive its certificate for a while. */
+  stillTrusted(peer: PeerIdentity): string | null {
+    const reason = this.#whyNot(peer);
+    if (reason !== null) return reason;
+    if (peer.root !== null && !this.#rootPrints.has(peer.root)) return 'its root is no longer trusted';
+    return null;
+  }
+}

@@ -1,0 +1,228 @@
+import type { WorkloadResource } from '../../mesh/resources.ts';
+import type { Decision } from '../../policy/types.ts';
+import type { Address } from '../native/socket.ts';
+import type { TlsFacts } from '../native/tls-session.ts';
+import type { Baggage } from '../protocol/baggage.ts';
+import type { DataPlane } from './data-plane.ts';
+import type { SeriesSet } from './series.ts';
+
+/** One end of a connection, as telemetry tells of it. Unknown text is `unknown`. */
+export interface Party {
+  readonly address: string;
+  readonly port: number;
+  readonly workload: string;
+  readonly namespace: string;
+  /** SPIFFE ID; null where the party did not show one in the TLS handshake. */
+  readonly principal: string | null;
+  readonly app: string;
+  readonly version: string;
+  readonly canonicalService: string;
+  readonly canonicalRevision: string;
+  readonly cluster: string;
+}
+
+const UNKNOWN = 'unknown';
+
+export function partyOf(workload: WorkloadResource | null, at: Address, principal: string | null): Party {
+  return {
+    address: at.address,
+    port: at.port,
+    workload: workload?.workloadName ?? UNKNOWN,
+    namespace: workload?.namespace ?? UNKNOWN,
+    principal,
+    app: workload?.app ?? UNKNOWN,
+    version: workload?.version ?? UNKNOWN,
+    canonicalService: workload?.canonicalService ?? UNKNOWN,
+    canonicalRevision: workload?.canonicalRevision ?? UNKNOWN,
+    cluster: workload?.cluster ?? UNKNOWN,
+  };
+}
+
+/** A caller that only told of itself in the tunnel's baggage; its namespace comes from its certificate. */
+export function partyOfCaller(baggage: Baggage, namespace: string, at: Address, principal: string): Party {
+  return {
+    address: at.address,
+    port: at.port,
+    workload: baggage.workloadName,
+    namespace,
+    principal,
+    app: baggage.canonicalService,
+    version: baggage.canonicalRevision,
+    canonicalService: baggage.canonicalService,
+    canonicalRevision: baggage.canonicalRevision,
+    cluster: baggage.cluster,
+  };
+}
+
+/** Why a connection failed, in ztunnel's words: the values of `response_flags`. */
+export type Flags =
+  | '-'
+  | 'DENY'
+  | 'CONNECT'
+  | 'TLS_FAILURE'
+  | 'IDENTITY_ERROR'
+  | 'CERT_REVOKED'
+  | 'PROTOCOL'
+  | 'NO_ROUTE'
+  | 'NO_HEALTHY_UPSTREAM'
+  | 'IDLE'
+  | 'DRAIN'
+  | 'INTERNAL';
+
+export type Transport = 'hbone' | 'mtls' | 'plaintext' | 'tls-passthrough' | 'unknown';
+
+const TCP_METRICS = [
+  'istio_tcp_connections_opened_total',
+  'istio_tcp_connections_closed_total',
+  'istio_tcp_received_bytes_total',
+  'istio_tcp_sent_bytes_total',
+] as const;
+
+/**
+ * What is known of one connection, and its only way to be told of: `established` once it carries bytes, `end` exactly once, which writes the
+ * metrics and the access-log line. Byte counts are as Istio's: received = from the source, sent = back to it.
+ */
+export class ConnectionRecord {
+  readonly #plane: DataPlane;
+  readonly direction: 'inbound' | 'outbound';
+  readonly #startedAt: number;
+  source: Party;
+  destination: Party;
+  service: { readonly hostname: string; readonly name: string; readonly namespace: string } | null = null;
+  originalDestination: Address | null = null;
+  transport: Transport = 'unknown';
+  decision: Decision | null = null;
+  tls: TlsFacts | null = null;
+  attempts = 0;
+  #series: SeriesSet | null = null;
+  #reportedForward = 0;
+  #reportedBack = 0;
+  #ended = false;
+
+  constructor(plane: DataPlane, direction: 'inbound' | 'outbound', source: Party, destination: Party) {
+    this.#plane = plane;
+    this.direction = direction;
+    this.source = source;
+    this.destination = destination;
+    this.#startedAt = plane.loop.now;
+    plane.metrics.connections(direction, 1);
+  }
+
+  get ageMs(): number {
+    return Math.round(this.#plane.loop.now - this.#startedAt);
+  }
+
+  established(): void {
+    this.#series = this.#openSeries('-');
+  }
+
+  #openSeries(flags: Flags): SeriesSet {
+    const { source: s, destination: d, service } = this;
+    const security = this.transport === 'hbone' || this.transport === 'mtls' ? 'mutual_tls' : 'none';
+    const key = `${this.direction}|${s.workload}|${s.namespace}|${s.principal}|${s.version}|${d.workload}|${d.namespace}|${d.principal}|${d.version}|${service?.hostname}|${security}|${flags}`;
+    const labels = (): { [label: string]: string } => ({
+      reporter: this.direction === 'inbound' ? 'destination' : 'source',
+      source_workload: s.workload,
+      source_workload_namespace: s.namespace,
+      source_principal: s.principal ?? UNKNOWN,
+      source_app: s.app,
+      source_version: s.version,
+      source_canonical_service: s.canonicalService,
+      source_canonical_revision: s.canonicalRevision,
+      source_cluster: s.cluster,
+      destination_workload: d.workload,
+      destination_workload_namespace: d.namespace,
+      destination_principal: d.principal ?? UNKNOWN,
+      destination_app: d.app,
+      destination_version: d.version,
+      destination_service: service?.hostname ?? UNKNOWN,
+      destination_service_name: service?.name ?? UNKNOWN,
+      destination_service_namespace: service?.namespace ?? UNKNOWN,
+      destination_canonical_service: d.canonicalService,
+      destination_canonical_revision: d.canonicalRevision,
+      destination_cluster: d.cluster,
+      request_protocol: 'tcp',
+      response_flags: flags,
+      // The source cannot know what the destination requires: Istio says `unknown` there.
+      connection_security_policy: this.direction === 'inbound' ? security : UNKNOWN,
+    });
+    const series = this.#plane.series.family(key, TCP_METRICS, labels, this.#plane.loop.now);
+    series.live++;
+    this.#add(series, 0, 1);
+    return series;
+  }
+
+  #add(series: SeriesSet, index: number, amount: number): void {
+    this.#plane.series.add(series.slots[index] ?? 0, amount);
+  }
+
+  /** Adds what has been carried since the last report; the arguments are totals. */
+  report(forward: number, back: number): void {
+    if (this.#series === null) return;
+    this.#add(this.#series, 2, forward - this.#reportedForward);
+    this.#add(this.#series, 3, back - this.#reportedBack);
+    this.#reportedForward = forward;
+    this.#reportedBack = back;
+  }
+
+  /** @param detail why, for a person; empty after a clean end. @param forward bytes from the source; @param back bytes to it */
+  end(flags: Flags, detail: string, forward: number, back: number): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    const series = this.#series ?? this.#openSeries(flags);
+    this.#series = series;
+    this.report(forward, back);
+    this.#add(series, 1, 1);
+    series.live--;
+    series.lastUsed = this.#plane.loop.now;
+    this.#plane.metrics.connections(this.direction, -1);
+    if (flags !== '-') this.#plane.metrics.connectionFailure(this.direction, flags);
+    const { accessLog } = this.#plane.config;
+    if (accessLog === 'off' || (accessLog === 'denied' && flags !== 'DENY')) return;
+    this.#plane.accessLog.write(this.describe(flags, detail, forward, back));
+  }
+
+  /** The access-log line; also what the admin port shows of a live connection. */
+  describe(flags: Flags, detail: string, forward: number, back: number): { readonly [key: string]: unknown } {
+    const { decision } = this;
+    return {
+      level: 30,
+      time: this.#plane.unixNow(),
+      msg: 'access',
+      direction: this.direction,
+      transport: this.transport,
+      verdict: flags === 'DENY' ? 'denied' : flags === '-' ? 'allowed' : 'failed',
+      policy: decision?.policy ?? null,
+      rule: decision?.rule ?? null,
+      reason: decision?.reason ?? null,
+      audit: decision === null || decision.audit.length === 0 ? undefined : decision.audit,
+      dryRun:
+        decision === null || (decision.dryRun.allow === null && decision.dryRun.deny === null)
+          ? undefined
+          : decision.dryRun,
+      source: place(this.source),
+      destination: place(this.destination),
+      service: this.service?.hostname ?? null,
+      originalDestination: this.originalDestination === null ? null : text(this.originalDestination),
+      bytesReceived: forward,
+      bytesSent: back,
+      durationMs: this.ageMs,
+      tls: this.tls,
+      attempts: this.direction === 'outbound' ? this.attempts : undefined,
+      flags,
+      detail,
+    };
+  }
+}
+
+const text = (at: Address): string =>
+  at.address.includes(':') ? `[${at.address}]:${at.port}` : `${at.address}:${at.port}`;
+
+function place(party: Party): { readonly [key: string]: unknown } {
+  return {
+    address: text(party),
+    workload: party.workload,
+    namespace: party.namespace,
+    principal: party.principal,
+  };
+}

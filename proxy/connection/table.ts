@@ -1,0 +1,52 @@
+import type { ConnectionRecord, Flags } from './record.ts';
+
+/** A connection that something may have to end, or ask. */
+export interface LiveConnection {
+  readonly record: ConnectionRecord;
+  /** Bytes so far: from the source to the destination, and back. */
+  bytesForward(): number;
+  bytesBack(): number;
+  /** Decide again, and end if that no longer allows it. */
+  reconsider(): void;
+  /** Ends at once. */
+  terminate(flags: Flags, detail: string): void;
+}
+
+/**
+ * Every live connection of the worker. ALWAYS: a connection is in the table before it is decided, so that a policy that arrives in between finds it.
+ */
+export class ConnectionTable {
+  readonly #live = new Set<LiveConnection>();
+
+  get size(): number {
+    return this.#live.size;
+  }
+
+  add(connection: LiveConnection): void {
+    this.#live.add(connection);
+  }
+
+  delete(connection: LiveConnection): void {
+    this.#live.delete(connection);
+  }
+
+  values(): IterableIterator<LiveConnection> {
+    return this.#live.values();
+  }
+
+  /** What the certificate, the policies or the registry changed may end any of them. */
+  reconsiderAll(): void {
+    for (const connection of [...this.#live]) connection.reconsider();
+  }
+
+  /** Long-lived connections tell their bytes as they go, not only at their end. */
+  reportAll(): void {
+    for (const connection of this.#live) connection.record.report(connection.bytesForward(), connection.bytesBack());
+  }
+
+  terminateAll(flags: Flags, detail: string): number {
+    const all = [...this.#live];
+    for (const connection of all) connection.terminate(flags, detail);
+    return all.length;
+  }
+}

@@ -1,0 +1,81 @@
+import { compileAuthentication, compilePolicies } from '../../policy/index.ts';
+import type {
+  CompiledAuthentication,
+  CompiledPolicies,
+  ConnectionAttributes,
+  Decision,
+  JsonObject,
+  MtlsMode,
+  PolicyMesh,
+} from '../../policy/types.ts';
+import type { DataPlane } from '../connection/data-plane.ts';
+import type { ConnectionRecord } from '../connection/record.ts';
+
+/**
+ * The policies in force for this workload. ALWAYS: without a first push there is no policy, and without policy nothing comes in.
+ */
+export class Authorizer {
+  readonly #plane: DataPlane;
+  #policies: CompiledPolicies | null = null;
+  #authentication: CompiledAuthentication | null = null;
+
+  constructor(plane: DataPlane) {
+    this.#plane = plane;
+  }
+
+  /** After a delta that changed policies or the mesh configuration. */
+  refresh(): void {
+    const { view, config } = this.#plane;
+    const mesh: PolicyMesh | null = view.meshConfig;
+    if (mesh === null) return;
+    const { namespace, labels } = config.workload;
+    const objects = (kind: string): JsonObject[] =>
+      // Policies have been validated when they were taken into the view; their values are JSON.
+      view.policies().flatMap((policy) => (policy.kind === kind ? [policy.object as JsonObject] : []));
+    this.#policies = compilePolicies(objects('AuthorizationPolicy'), { namespace, labels }, mesh);
+    this.#authentication = compileAuthentication(objects('PeerAuthentication'), { namespace, labels }, mesh);
+  }
+
+  /** What a port accepts; STRICT before anything is known. */
+  mode(port: number): MtlsMode {
+    return this.#authentication?.mode(port) ?? 'STRICT';
+  }
+
+  /** Decides without counting: for a connection that lives already. */
+  decide(attributes: ConnectionAttributes): Decision | null {
+    return this.#policies?.decide(attributes) ?? null;
+  }
+
+  /** Decides a new connection, and leaves the decision in its record and in the metrics. */
+  admit(record: ConnectionRecord, attributes: ConnectionAttributes): boolean {
+    const decision = this.decide(attributes);
+    record.decision = decision;
+    if (decision === null) return false;
+    const { metrics } = this.#plane;
+    const verdict = decision.allowed ? 'allowed' : 'denied';
+    metrics.decision(decision.policy ?? 'none', decision.rule === null ? 'none' : String(decision.rule), verdict);
+    const { dryRun } = decision;
+    if (dryRun.allow !== null) metrics.dryRun('allow', dryRun.allow, dryRun.allowPolicy ?? 'none');
+    if (dryRun.deny !== null) metrics.dryRun('deny', dryRun.deny, dryRun.denyPolicy ?? 'none');
+    if (!decision.allowed && this.#plane.debug) {
+      const trace = this.#policies?.explain(attributes).trace ?? [];
+      this.#plane.log('debug', 'denied', { attributes, trace });
+    }
+    return decision.allowed;
+  }
+}
+
+/** Why a connection was refused, in one line for the peer and the log. */
+export function refusalOf(decision: Decision | null): string {
+  if (decision === null) return 'no policy has been received yet';
+  switch (decision.reason) {
+    case 'deny-policy':
+      return `denied by ${decision.policy} rule ${decision.rule}`;
+    case 'no-allow-policy-matched':
+      return 'no ALLOW policy matched';
+    case 'default-deny':
+      return 'denied by default';
+    default:
+      return 'denied';
+  }
+}

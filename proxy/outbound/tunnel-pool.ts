@@ -1,0 +1,257 @@
+import type { DataPlane } from '../connection/data-plane.ts';
+import type { PeerIdentity } from '../connection/peer-identity.ts';
+import type { Flags } from '../connection/record.ts';
+import type { HeaderList } from '../native/hpack.ts';
+import type { TlsFacts, TlsSession, TlsTicket } from '../native/tls-session.ts';
+import type { Endpoint } from '../protocol/destinations.ts';
+import { Dial } from '../reactor/dial.ts';
+import { Timer } from '../reactor/timers.ts';
+import { TlsHandshake } from '../reactor/tls-handshake.ts';
+import { ErrorCode } from '../tunnel/frames.ts';
+import type { StreamOwner, TunnelStream } from '../tunnel/stream.ts';
+import { Tunnel } from '../tunnel/tunnel.ts';
+
+/** A tunnel may outlive our certificate of its making, so that long connections survive rotations, but not for ever. */
+const TUNNEL_OUTLIVES_CERTIFICATE_MS = 24 * 3_600_000;
+/** Connections that wait for one tunnel to be made. */
+const MAX_WAITING = 10_000;
+
+/** Somebody who wants a stream. */
+export interface StreamSeeker {
+  readonly headers: HeaderList;
+  readonly owner: StreamOwner;
+  /** The stream is open (its CONNECT is on the way); attach the socket. */
+  onStream(stream: TunnelStream, tls: TlsFacts): void;
+  /** There is no tunnel: the endpoint refused, or is not who it should be. */
+  onNoTunnel(flags: Flags, reason: string): void;
+}
+
+/**
+ * Tunnels to other sidecars, shared by all streams to one destination workload. ALWAYS: a tunnel's peer has shown the identity that the registry
+ * expects of it. NEVER: more than one tunnel to a workload is being made at a time, however many connections ask at once.
+ */
+export class TunnelPool {
+  readonly #plane: DataPlane;
+  readonly #groups = new Map<string, TunnelGroup>();
+
+  constructor(plane: DataPlane) {
+    this.#plane = plane;
+  }
+
+  /** @returns a way to give up while no stream has been given. */
+  seek(endpoint: Endpoint, seeker: StreamSeeker): () => void {
+    const at = endpoint.tunnel;
+    const identity = endpoint.workload.identity;
+    if (at === null || identity === null) throw new Error(`${endpoint.name} has no tunnel or identity`);
+    const key = `${at.address}|${at.port}|${identity}`;
+    let group = this.#groups.get(key);
+    if (group === undefined) {
+      group = new TunnelGroup(this.#plane, at, identity, () => this.#groups.delete(key));
+      this.#groups.set(key, group);
+    }
+    return group.seek(seeker);
+  }
+
+  /** Our certificate was rotated: new streams go to new tunnels, the old ones drain. */
+  rotate(): void {
+    for (const group of [...this.#groups.values()]) group.rotate();
+  }
+
+  /** The trust bundle or the revocations changed. */
+  reconsider(): void {
+    for (const group of [...this.#groups.values()]) group.reconsider();
+  }
+
+  drain(): void {
+    this.rotate();
+  }
+}
+
+interface Member {
+  readonly tunnel: Tunnel;
+  readonly peer: PeerIdentity;
+  readonly facts: TlsFacts;
+  readonly tls: TlsSession;
+}
+
+class TunnelGroup {
+  readonly #plane: DataPlane;
+  readonly #at: { readonly address: string; readonly port: number };
+  readonly #identity: string;
+  readonly #onEmpty: () => void;
+  readonly #members = new Set<Member>();
+  readonly #waiting = new Set<StreamSeeker>();
+  /** Cancels what is being made; null iff nothing is. */
+  #making: { cancel(): void } | null = null;
+  #ticket: TlsTicket | null = null;
+  #ticketGeneration = 0;
+
+  constructor(plane: DataPlane, at: { address: string; port: number }, identity: string, onEmpty: () => void) {
+    this.#plane = plane;
+    this.#at = at;
+    this.#identity = identity;
+    this.#onEmpty = onEmpty;
+  }
+
+  seek(seeker: StreamSeeker): () => void {
+    const member = this.#place();
+    if (member !== null) {
+      this.#give(member, seeker);
+      return () => {};
+    }
+    if (this.#waiting.size >= MAX_WAITING) {
+      this.#plane.loop.later(() => seeker.onNoTunnel('CONNECT', 'too many connections wait for this tunnel'));
+      return () => {};
+    }
+    this.#waiting.add(seeker);
+    this.#make();
+    return () => this.#waiting.delete(seeker);
+  }
+
+  /** The tunnel for a newcomer: one without bulk flows if there is any; null: make a new one. */
+  #place(): Member | null {
+    for (const member of this.#members) {
+      if (member.tunnel.hasRoomForStream && !member.tunnel.bulk) return member;
+    }
+    return null;
+  }
+
+  #give(member: Member, seeker: StreamSeeker): void {
+    const stream = member.tunnel.open(seeker.headers, seeker.owner);
+    seeker.onStream(stream, member.facts);
+  }
+
+  #make(): void {
+    if (this.#making !== null) return;
+    const { loop, config } = this.#plane;
+    this.#making = new Dial(loop, this.#at, config.outbound.mark, config.limits.connectTimeoutMs, {
+      onConnected: (fd) => this.#handshake(fd),
+      onFailed: (reason) =>
+        this.#fail(
+          'CONNECT',
+          `${this.#where()}: ${reason}${reason === 'timeout' ? ' (is a NetworkPolicy blocking the tunnel port?)' : ''}`,
+        ),
+    });
+  }
+
+  #where(): string {
+    return `${this.#at.address}:${this.#at.port}`;
+  }
+
+  #handshake(fd: number): void {
+    const { loop, tls, config } = this.#plane;
+    const { contexts, generation } = tls;
+    if (contexts === null) {
+      loop.close(fd);
+      this.#fail('TLS_FAILURE', 'no certificate yet');
+      return;
+    }
+    const ticket = this.#ticketGeneration === generation ? this.#ticket : null;
+    this.#making = new TlsHandshake(
+      loop,
+      fd,
+      contexts.tunnelClient,
+      'client',
+      config.limits.handshakeTimeoutMs,
+      {
+        onSecured: (secured, session) => this.#secured(secured, session),
+        onFailed: (reason) => {
+          this.#plane.metrics.handshakeFailure('outbound', reason);
+          this.#fail('TLS_FAILURE', `${this.#where()}: ${reason}`);
+        },
+      },
+      ticket,
+    );
+  }
+
+  #secured(fd: number, tls: TlsSession): void {
+    const check = this.#plane.tls.checkPeer(tls, this.#identity);
+    if (!check.ok || tls.alpn() !== 'h2') {
+      const reason = check.ok ? 'the peer does not speak h2' : check.reason;
+      tls.free();
+      this.#plane.loop.close(fd);
+      this.#plane.metrics.handshakeFailure('outbound', reason.replace(/: (expected|spiffe).*$/, ''));
+      this.#fail(reason === 'revoked' ? 'CERT_REVOKED' : 'IDENTITY_ERROR', `${this.#where()}: ${reason}`);
+      return;
+    }
+    this.#making = null;
+    const { limits } = this.#plane.config;
+    const options = {
+      maxStreams: limits.maxStreamsPerTunnel,
+      idleMs: limits.tunnelIdleTimeoutMs,
+      staging: this.#plane.staging,
+    };
+    const expiry = new Timer(() => member.tunnel.close('its certificate expired long ago', ErrorCode.NO_ERROR));
+    const tunnel = new Tunnel(this.#plane.loop, fd, tls, 'client', options, {
+      onRequest: () => {},
+      onStreamEnd: () => this.#serveWaiting(),
+      onDraining: () => this.#keepTicket(member),
+      onClosed: (reason) => {
+        this.#plane.loop.cancel(expiry);
+        this.#keepTicket(member);
+        this.#members.delete(member);
+        this.#plane.metrics.tunnels('outbound', -1);
+        this.#plane.log('debug', 'tunnel closed', { to: this.#where(), peer: this.#identity, reason });
+        this.#dropIfEmpty();
+      },
+    });
+    const member: Member = { tunnel, peer: check.peer, facts: tls.facts(), tls };
+    this.#members.add(member);
+    this.#plane.metrics.tunnels('outbound', 1);
+    const own = this.#plane.tls.identity?.notAfter ?? this.#plane.unixNow();
+    this.#plane.loop.arm(expiry, own - this.#plane.unixNow() + TUNNEL_OUTLIVES_CERTIFICATE_MS);
+    this.#serveWaiting();
+  }
+
+  #serveWaiting(): void {
+    for (const seeker of this.#waiting) {
+      const member = this.#place();
+      if (member === null) {
+        this.#make();
+        return;
+      }
+      this.#waiting.delete(seeker);
+      this.#give(member, seeker);
+    }
+  }
+
+  #fail(flags: Flags, reason: string): void {
+    this.#making = null;
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const seeker of waiting) seeker.onNoTunnel(flags, reason);
+    this.#dropIfEmpty();
+  }
+
+  #dropIfEmpty(): void {
+    if (this.#members.size > 0 || this.#waiting.size > 0 || this.#making !== null) return;
+    this.#ticket?.free();
+    this.#ticket = null;
+    this.#onEmpty();
+  }
+
+  /** For the next handshake, while the context that the ticket belongs to is in force. */
+  #keepTicket(member: Member): void {
+    const { generation } = this.#plane.tls;
+    const ticket = member.tls.takeTicket();
+    if (ticket === null) return;
+    this.#ticket?.free();
+    this.#ticket = ticket;
+    this.#ticketGeneration = generation;
+  }
+
+  rotate(): void {
+    this.#ticket?.free();
+    this.#ticket = null;
+    this.#ticketGeneration = 0;
+    // One that is being made shows the old certificate; it is still valid, and drains right after its first streams.
+    for (const member of [...this.#members]) member.tunnel.drain();
+  }
+
+  reconsider(): void {
+    for (const member of [...this.#members]) {
+      const reason = this.#plane.tls.stillTrusted(member.peer);
+      if (reason !== null) member.tunnel.close(reason, ErrorCode.NO_ERROR);
+    }
+  }
+}

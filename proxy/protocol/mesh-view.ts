@@ -1,0 +1,292 @@
+import {
+  keyOf,
+  type MeshConfigResource,
+  type PolicyResource,
+  type RejectedResource,
+  type Resource,
+  type ResourceKey,
+  type ServiceResource,
+  type TrustBundleResource,
+  type WorkloadResource,
+} from '../../mesh/resources.ts';
+import { AddressClaims } from './address-claims.ts';
+import {
+  type Destination,
+  endpointAt,
+  type ServiceDestination,
+  UNKNOWN_DESTINATION,
+  type WorkloadDestination,
+} from './destinations.ts';
+import { unmapped } from './ip-address.ts';
+import { readResource } from './mesh-resource.ts';
+
+export interface Delta {
+  /** True: whatever is not among `upserts` is dropped. */
+  readonly full: boolean;
+  readonly upserts: readonly Resource[];
+  readonly removes: readonly ResourceKey[];
+}
+
+/** How often each part of the view has changed; whoever caches something derived from a part compares. */
+export interface ViewVersions {
+  readonly meshConfig: number;
+  readonly trustBundle: number;
+  readonly revocations: number;
+  /** AuthorizationPolicy and PeerAuthentication together. */
+  readonly policies: number;
+  /** Workloads and services together. */
+  readonly registry: number;
+}
+
+/** A workload called by its address keeps at most this many ports' destinations made: a port scan shall not fill memory. */
+const MAX_CACHED_PORTS = 64;
+
+class WorkloadEntry {
+  readonly resource: WorkloadResource;
+  readonly version: number;
+  readonly destinations = new Map<number, WorkloadDestination>();
+
+  constructor(resource: WorkloadResource, version: number) {
+    this.resource = resource;
+    this.version = version;
+  }
+}
+
+class ServiceEntry {
+  readonly resource: ServiceResource;
+  /** Rises when the service, or a workload behind it, changes; `destinations` are of this version. */
+  version: number;
+  readonly destinations = new Map<number, ServiceDestination>();
+
+  constructor(resource: ServiceResource, version: number) {
+    this.resource = resource;
+    this.version = version;
+  }
+}
+
+/**
+ * A worker's picture of the mesh, from the deltas of the control plane. Resources are read strictly; a bad one is rejected and the last good one
+ * of its key stays. Lookups of what was looked up before allocate nothing. No I/O; one owner, one thread.
+ */
+export class MeshView {
+  readonly #resources = new Map<ResourceKey, Resource>();
+  readonly #workloads = new Map<string, WorkloadEntry>();
+  readonly #services = new Map<string, ServiceEntry>();
+  /** Workload name → names of the services that have it as an endpoint, whether the workload is known or not. */
+  readonly #servedBy = new Map<string, Set<string>>();
+  readonly #workloadByAddress = new AddressClaims<WorkloadEntry>();
+  readonly #serviceByAddress = new AddressClaims<ServiceEntry>();
+  readonly #versions = { meshConfig: 0, trustBundle: 0, revocations: 0, policies: 0, registry: 0 };
+  readonly #checkPolicy: (policy: PolicyResource) => string | null;
+  #revokedIds: ReadonlySet<string> = new Set();
+  #revokedSerials: ReadonlySet<string> = new Set();
+  #lastVersion = 0;
+
+  /** @param checkPolicy why a policy cannot be enforced, null where it can: the policy library's judgement. */
+  constructor(checkPolicy: (policy: PolicyResource) => string | null) {
+    this.#checkPolicy = checkPolicy;
+  }
+
+  /** Null before the first push. */
+  get meshConfig(): MeshConfigResource | null {
+    const resource = this.#resources.get('MeshConfig/mesh');
+    return resource?.kind === 'MeshConfig' ? resource : null;
+  }
+
+  get trustBundle(): TrustBundleResource | null {
+    const resource = this.#resources.get('TrustBundle/roots');
+    return resource?.kind === 'TrustBundle' ? resource : null;
+  }
+
+  get versions(): ViewVersions {
+    return this.#versions;
+  }
+
+  resources(): IterableIterator<Resource> {
+    return this.#resources.values();
+  }
+
+  policies(): PolicyResource[] {
+    const policies: PolicyResource[] = [];
+    for (const resource of this.#resources.values()) {
+      if (resource.kind === 'AuthorizationPolicy' || resource.kind === 'PeerAuthentication') policies.push(resource);
+    }
+    return policies;
+  }
+
+  /** @param serial upper-case hexadecimal without leading zeros. */
+  isRevoked(spiffeId: string, serial: string): boolean {
+    return this.#revokedIds.has(spiffeId) || this.#revokedSerials.has(serial);
+  }
+
+  workload(name: string): WorkloadResource | null {
+    return this.#workloads.get(name)?.resource ?? null;
+  }
+
+  workloadAt(ip: string): WorkloadResource | null {
+    return this.#workloadByAddress.at(unmapped(ip))?.resource ?? null;
+  }
+
+  /** A port of the service `<namespace>/<name>`; null where there is no such service or port. */
+  service(name: string, port: number): ServiceDestination | null {
+    const entry = this.#services.get(name);
+    return entry === undefined ? null : this.#serviceDestination(entry, port);
+  }
+
+  /** What stands behind an original destination. `ip` as inet_ntop(3) prints it. A port that a virtual IP does not have is unknown. */
+  lookupOutbound(ip: string, port: number): Destination {
+    const address = unmapped(ip);
+    const service = this.#serviceByAddress.at(address);
+    if (service !== null) return this.#serviceDestination(service, port) ?? UNKNOWN_DESTINATION;
+    const workload = this.#workloadByAddress.at(address);
+    return workload === null ? UNKNOWN_DESTINATION : this.#workloadDestination(workload, port);
+  }
+
+  /** Takes a delta; what it could not take, with the reason, is returned and leaves the last good one in force. */
+  applyDelta(delta: Delta): RejectedResource[] {
+    const rejected: RejectedResource[] = [];
+    const mentioned = new Set<ResourceKey>();
+    for (const sent of delta.upserts) {
+      const read = readResource(sent);
+      if (!read.ok) {
+        mentioned.add(read.key);
+        rejected.push({ key: read.key, reason: read.reason });
+        continue;
+      }
+      const { resource } = read;
+      const key = keyOf(resource);
+      mentioned.add(key);
+      const reason = this.#whyNot(resource);
+      if (reason === null) this.#put(key, resource);
+      else rejected.push({ key, reason });
+    }
+    const removes = delta.full ? [...this.#resources.keys()].filter((key) => !mentioned.has(key)) : delta.removes;
+    for (const key of removes) this.#remove(key);
+    return rejected;
+  }
+
+  #whyNot(resource: Resource): string | null {
+    const policy = resource.kind === 'AuthorizationPolicy' || resource.kind === 'PeerAuthentication';
+    return policy ? this.#checkPolicy(resource) : null;
+  }
+
+  #put(key: ResourceKey, resource: Resource): void {
+    this.#unindex(key);
+    this.#resources.set(key, resource);
+    if (resource.kind === 'Workload') this.#indexWorkload(resource);
+    else if (resource.kind === 'Service') this.#indexService(resource);
+    this.#changed(resource.kind);
+  }
+
+  #remove(key: ResourceKey): void {
+    const resource = this.#resources.get(key);
+    if (resource === undefined) return;
+    this.#unindex(key);
+    this.#resources.delete(key);
+    this.#changed(resource.kind);
+  }
+
+  #changed(kind: Resource['kind']): void {
+    switch (kind) {
+      case 'MeshConfig':
+        this.#versions.meshConfig++;
+        break;
+      case 'TrustBundle':
+        this.#versions.trustBundle++;
+        break;
+      case 'Revocations': {
+        const revoked = this.#resources.get('Revocations/revoked');
+        this.#revokedIds = new Set(revoked?.kind === 'Revocations' ? revoked.spiffeIds : []);
+        this.#revokedSerials = new Set(revoked?.kind === 'Revocations' ? revoked.serials : []);
+        this.#versions.revocations++;
+        break;
+      }
+      case 'AuthorizationPolicy':
+      case 'PeerAuthentication':
+        this.#versions.policies++;
+        break;
+      case 'Workload':
+      case 'Service':
+        this.#versions.registry++;
+        break;
+    }
+  }
+
+  #indexWorkload(resource: WorkloadResource): void {
+    const entry = new WorkloadEntry(resource, ++this.#lastVersion);
+    this.#workloads.set(resource.name, entry);
+    for (const address of resource.addresses) this.#workloadByAddress.claim(address, entry);
+    this.#touchServices(resource.name);
+  }
+
+  #indexService(resource: ServiceResource): void {
+    const entry = new ServiceEntry(resource, ++this.#lastVersion);
+    this.#services.set(resource.name, entry);
+    for (const address of resource.addresses) this.#serviceByAddress.claim(address, entry);
+    for (const { workload } of resource.endpoints) {
+      const services = this.#servedBy.get(workload);
+      if (services === undefined) this.#servedBy.set(workload, new Set([resource.name]));
+      else services.add(resource.name);
+    }
+  }
+
+  #unindex(key: ResourceKey): void {
+    const resource = this.#resources.get(key);
+    if (resource?.kind === 'Workload') {
+      const entry = this.#workloads.get(resource.name);
+      if (entry === undefined) return;
+      this.#workloads.delete(resource.name);
+      for (const address of resource.addresses) this.#workloadByAddress.give(address, entry);
+      this.#touchServices(resource.name);
+    } else if (resource?.kind === 'Service') {
+      const entry = this.#services.get(resource.name);
+      if (entry === undefined) return;
+      this.#services.delete(resource.name);
+      for (const address of resource.addresses) this.#serviceByAddress.give(address, entry);
+      for (const { workload } of resource.endpoints) {
+        const services = this.#servedBy.get(workload);
+        services?.delete(resource.name);
+        if (services?.size === 0) this.#servedBy.delete(workload);
+      }
+    }
+  }
+
+  /** A workload has come, changed or gone: what was made of it is out of date. */
+  #touchServices(workload: string): void {
+    for (const name of this.#servedBy.get(workload) ?? []) {
+      const entry = this.#services.get(name);
+      if (entry === undefined) continue;
+      entry.version = ++this.#lastVersion;
+      entry.destinations.clear();
+    }
+  }
+
+  #serviceDestination(entry: ServiceEntry, port: number): ServiceDestination | null {
+    const made = entry.destinations.get(port);
+    if (made !== undefined) return made;
+    const servicePort = entry.resource.ports.find((one) => one.port === port);
+    if (servicePort === undefined) return null;
+    const endpoints = [];
+    const key = String(port);
+    for (const { workload: name, ports } of entry.resource.endpoints) {
+      const workload = this.#workloads.get(name)?.resource;
+      const workloadPort = ports[key];
+      // A workload that has not been pushed yet is no endpoint yet; its coming touches this entry.
+      if (workload !== undefined && workloadPort !== undefined) endpoints.push(endpointAt(workload, workloadPort));
+    }
+    const { version, resource: service } = entry;
+    const destination: ServiceDestination = { kind: 'service', service, port: servicePort, endpoints, version };
+    entry.destinations.set(port, destination);
+    return destination;
+  }
+
+  #workloadDestination(entry: WorkloadEntry, port: number): WorkloadDestination {
+    const made = entry.destinations.get(port);
+    if (made !== undefined) return made;
+    const { version, resource: workload } = entry;
+    const endpoint = endpointAt(workload, port);
+    const destination: WorkloadDestination = { kind: 'workload', workload, port, endpoint, version };
+    if (entry.destinations.size < MAX_CACHED_PORTS) entry.destinations.set(port, destination);
+    return destination;
+  }
+}

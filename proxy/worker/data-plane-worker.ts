@@ -1,0 +1,294 @@
+import { receiveMessageOnPort } from 'node:worker_threads';
+import { messageOf, PosternError } from '../../mesh/errors.ts';
+import type { PolicyResource, RejectedResource } from '../../mesh/resources.ts';
+import { validateObject } from '../../policy/index.ts';
+import type { JsonObject } from '../../policy/types.ts';
+import { AccessLog } from '../connection/access-log.ts';
+import type { DataPlane } from '../connection/data-plane.ts';
+import { MeshTls } from '../connection/mesh-tls.ts';
+import { type Party, partyOf } from '../connection/record.ts';
+import { SeriesBank } from '../connection/series.ts';
+import { ConnectionTable } from '../connection/table.ts';
+import { WorkerMetrics } from '../connection/worker-metrics.ts';
+import { Application } from '../inbound/application.ts';
+import { Authorizer } from '../inbound/authorizer.ts';
+import { RedirectedServer } from '../inbound/redirected-server.ts';
+import { TunnelServer } from '../inbound/tunnel-server.ts';
+import { Errno, errnoName } from '../native/errno.ts';
+import { checkPlatform } from '../native/library.ts';
+import { OutboundServer } from '../outbound/outbound-server.ts';
+import { TunnelPool } from '../outbound/tunnel-pool.ts';
+import { formatBaggage } from '../protocol/baggage.ts';
+import { MeshView, type ViewVersions } from '../protocol/mesh-view.ts';
+import { Loop } from '../reactor/loop.ts';
+import { Timer } from '../reactor/timers.ts';
+import { StagingPool } from '../tunnel/staging.ts';
+import { WorkerLog } from './log.ts';
+import type { FromWorker, SocketAddress, ToWorker, WorkerStart } from './messages.ts';
+
+const TICK_MS = 1_000;
+/** How often live connections tell their bytes, in ticks. */
+const REPORT_TICKS = 5;
+const SWEEP_TICKS = 30;
+/** Connections listed for the admin port at most. */
+const MAX_LISTED = 1_000;
+
+/** Why a policy cannot be enforced; null where it can. The control plane has validated it already: this is the sidecar's own judgement. */
+function checkPolicy(policy: PolicyResource): string | null {
+  const errors = validateObject(policy.object as JsonObject).filter((finding) => finding.severity === 'error');
+  return errors.length === 0 ? null : errors.map((finding) => finding.message).join('; ');
+}
+
+/** The composition root of a data-plane thread: makes the parts, hands them what the control thread sends, and turns the loop. */
+export class DataPlaneWorker {
+  readonly #start: WorkerStart;
+  readonly #loop: Loop;
+  readonly #log: WorkerLog;
+  readonly #plane: DataPlane;
+  readonly #authorizer: Authorizer;
+  readonly #pool: TunnelPool;
+  readonly #outbound: OutboundServer;
+  readonly #application: Application;
+  #tunnels: TunnelServer | null = null;
+  #redirected: RedirectedServer | null = null;
+  #draining = false;
+  readonly #tick = new Timer(() => this.#onTick());
+  readonly #drainDeadline = new Timer(() => this.#finishDrain());
+  #ticks = 0;
+
+  constructor(start: WorkerStart) {
+    this.#start = start;
+    const { config } = start;
+    const now = (): number => this.#loop.now;
+    const post = (message: FromWorker): void => this.#post(message);
+    this.#loop = new Loop(
+      start.descriptors,
+      () => this.#receive(),
+      (error) => this.#fault(error),
+    );
+    this.#log = new WorkerLog(config.logLevel, post, now);
+    const log = this.#log;
+    const unixNow = (): number => Date.now();
+    const view = new MeshView(checkPolicy);
+    const series = new SeriesBank(start.counters, post);
+    const metrics = new WorkerMetrics(series, now);
+    const { name, namespace, labels } = config.workload;
+    const own = (): Party => {
+      const known = view.workload(`${namespace}/${name}`);
+      return partyOf(known, { address: '', port: 0 }, this.#plane.tls.identity?.spiffeId ?? null);
+    };
+    const app = labels.app ?? name;
+    this.#plane = {
+      loop: this.#loop,
+      config,
+      view,
+      tls: new MeshTls(view, unixNow),
+      staging: new StagingPool(),
+      table: new ConnectionTable(),
+      series,
+      metrics,
+      accessLog: new AccessLog(this.#loop, post, () => metrics.accessLogDropped()),
+      self: own,
+      baggage: formatBaggage({
+        cluster: 'Kubernetes',
+        namespace,
+        workloadName: labels['postern.dev/workload'] ?? app,
+        canonicalService: labels['service.istio.io/canonical-name'] ?? app,
+        canonicalRevision: labels['service.istio.io/canonical-revision'] ?? labels.version ?? 'latest',
+      }),
+      unixNow,
+      log: (level, msg, fields) => log.write(level, msg, fields),
+      get debug() {
+        return log.debug;
+      },
+    };
+    this.#authorizer = new Authorizer(this.#plane);
+    this.#application = new Application(config, now);
+    this.#pool = new TunnelPool(this.#plane);
+    this.#outbound = new OutboundServer(
+      this.#plane,
+      this.#pool,
+      () => this.#mayAccept(),
+      (address) => this.#application.isOwn(address),
+    );
+  }
+
+  #post(message: FromWorker): void {
+    this.#start.port.postMessage(message);
+  }
+
+  #mayAccept(): boolean {
+    return !this.#draining && this.#plane.table.size < this.#start.config.limits.maxConnections;
+  }
+
+  /** Opens the listeners and turns the loop until `stop`. */
+  run(): void {
+    try {
+      checkPlatform();
+      this.#listen();
+    } catch (error) {
+      const code = error instanceof PosternError ? error.code : 'ERR_WORKER_START';
+      this.#post({ type: 'fatal', code, message: messageOf(error) });
+      this.#loop.destroy();
+      return;
+    }
+    this.#loop.arm(this.#tick, TICK_MS);
+    this.#post({ type: 'ready', eventFd: this.#loop.eventFd });
+    this.#receive();
+    this.#loop.run();
+    this.#loop.destroy();
+  }
+
+  #listen(): void {
+    const { inbound, outbound, upstreams } = this.#start.config;
+    const mayAccept = (): boolean => this.#mayAccept();
+    const open = (what: string, at: SocketAddress | null, listen: (at: SocketAddress) => void): void => {
+      if (at === null) return;
+      try {
+        listen(at);
+      } catch (error) {
+        throw new PosternError('ERR_LISTEN', `${what}: cannot listen on ${at.address}:${at.port}: ${adviceFor(error)}`);
+      }
+    };
+    open('inbound.tunnel', inbound.tunnel, (at) => {
+      this.#tunnels = new TunnelServer(this.#plane, this.#authorizer, this.#application, at, mayAccept);
+    });
+    open('inbound.listen', inbound.listen, (at) => {
+      this.#redirected = new RedirectedServer(this.#plane, this.#authorizer, this.#application, at, mayAccept);
+    });
+    open('outbound.listen', outbound.listen, (at) => this.#outbound.listenRedirected(at));
+    for (const { listen, service, port } of upstreams) {
+      open(`upstream ${service}:${port}`, listen, (at) => this.#outbound.listenUpstream(at, service, port));
+    }
+  }
+
+  #receive(): void {
+    for (
+      let received = receiveMessageOnPort(this.#start.port);
+      received !== undefined;
+      received = receiveMessageOnPort(this.#start.port)
+    ) {
+      this.#onMessage(received.message as ToWorker);
+    }
+  }
+
+  #onMessage(message: ToWorker): void {
+    switch (message.type) {
+      case 'identity':
+        this.#plane.tls.setIdentity(message);
+        // Streams of the old certificate's tunnels live on; new ones go to new tunnels.
+        this.#pool.rotate();
+        break;
+      case 'resources':
+        this.#post({ type: 'applied', version: message.version, rejected: this.#apply(message) });
+        break;
+      case 'drain':
+        this.#drain(message.deadlineMs);
+        break;
+      case 'log-level':
+        this.#log.level = message.level;
+        break;
+      case 'query':
+        this.#post({ type: 'reply', id: message.id, data: this.#answer(message.what) });
+        break;
+    }
+  }
+
+  #apply(delta: Extract<ToWorker, { type: 'resources' }>): RejectedResource[] {
+    const { view, tls, table } = this.#plane;
+    const before: ViewVersions = { ...view.versions };
+    const rejected = view.applyDelta(delta);
+    const { versions } = view;
+    const trust = versions.trustBundle !== before.trustBundle || versions.revocations !== before.revocations;
+    const policies = versions.policies !== before.policies || versions.meshConfig !== before.meshConfig;
+    if (trust) {
+      try {
+        tls.trustChanged();
+      } catch (error) {
+        rejected.push({ key: 'TrustBundle/roots', reason: messageOf(error) });
+      }
+    }
+    if (policies) this.#authorizer.refresh();
+    if (trust || policies) {
+      // Streams first: each is told why it ends; then the tunnels of peers that are not trusted any more.
+      table.reconsiderAll();
+      this.#tunnels?.reconsider();
+      this.#pool.reconsider();
+    }
+    return rejected;
+  }
+
+  #answer(what: 'connections' | 'resources'): unknown {
+    if (what === 'resources') return [...this.#plane.view.resources()];
+    const listed: unknown[] = [];
+    for (const connection of this.#plane.table.values()) {
+      if (listed.length === MAX_LISTED) break;
+      const {
+        level: _level,
+        time: _time,
+        msg: _msg,
+        ...facts
+      } = connection.record.describe('-', '', connection.bytesForward(), connection.bytesBack()) as {
+        level: unknown;
+        time: unknown;
+        msg: unknown;
+      };
+      listed.push(facts);
+    }
+    return { total: this.#plane.table.size, connections: listed };
+  }
+
+  #onTick(): void {
+    this.#ticks++;
+    const { series, metrics, table } = this.#plane;
+    metrics.loopLag(this.#loop.takeLongestTurn() / 1000);
+    if (this.#ticks % REPORT_TICKS === 0) table.reportAll();
+    if (this.#ticks % SWEEP_TICKS === 0) {
+      series.sweep(this.#loop.now);
+      this.#outbound.sweep();
+    }
+    if (this.#draining && table.size === 0) this.#finishDrain();
+    else this.#loop.arm(this.#tick, this.#draining ? TICK_MS / 10 : TICK_MS);
+  }
+
+  #drain(deadlineMs: number): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    this.#tunnels?.stopListening();
+    this.#redirected?.stopListening();
+    this.#outbound.stopListening();
+    this.#tunnels?.drain();
+    this.#loop.arm(this.#drainDeadline, deadlineMs);
+    this.#loop.arm(this.#tick, TICK_MS / 10);
+  }
+
+  #finishDrain(): void {
+    this.#loop.cancel(this.#drainDeadline);
+    this.#loop.cancel(this.#tick);
+    const forced = this.#plane.table.terminateAll('DRAIN', 'closed at the drain deadline');
+    this.#pool.drain();
+    this.#plane.accessLog.flush();
+    this.#loop.later(() => {
+      this.#post({ type: 'drained', forced });
+      this.#loop.stop();
+    });
+  }
+
+  /** An exception that a handler let out: a bug. The connection it concerned has been ended; the others do not notice. */
+  #fault(error: unknown): void {
+    this.#plane.metrics.internalError();
+    const stack = error instanceof Error ? error.stack : String(error);
+    this.#log.write('error', 'internal error: please report it with this stack', { stack });
+  }
+}
+
+function adviceFor(error: unknown): string {
+  const code = (error as { errno?: number }).errno ?? 0;
+  if (code === Errno.EADDRINUSE)
+    return 'the address is in use (EADDRINUSE): end what listens there, or change the configuration';
+  if (code === Errno.EACCES || code === Errno.EPERM) {
+    return `no privilege (${errnoName(code)}): ports below 1024 need CAP_NET_BIND_SERVICE`;
+  }
+  if (code === Errno.EADDRNOTAVAIL) return 'the address is not one of this machine (EADDRNOTAVAIL)';
+  return messageOf(error);
+}

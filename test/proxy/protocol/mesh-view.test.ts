@@ -1,0 +1,255 @@
+import { describe, expect, test } from 'vitest';
+import type { Resource, ServiceResource, WorkloadResource } from '../../../mesh/resources.ts';
+import { MeshView } from '../../../proxy/protocol/mesh-view.ts';
+
+function workload(name: string, address: string, more: Partial<WorkloadResource> = {}): WorkloadResource {
+  return {
+    kind: 'Workload',
+    name: `shop/${name}`,
+    namespace: 'shop',
+    serviceAccount: name,
+    identity: `spiffe://cluster.local/ns/shop/sa/${name}`,
+    addresses: [address],
+    protocol: 'HBONE',
+    tunnel: null,
+    workloadName: name,
+    app: name,
+    version: 'v1',
+    canonicalService: name,
+    canonicalRevision: 'v1',
+    cluster: 'Kubernetes',
+    plaintextPorts: [],
+    ...more,
+  };
+}
+
+function service(name: string, more: Partial<ServiceResource> = {}): ServiceResource {
+  return {
+    kind: 'Service',
+    name: `shop/${name}`,
+    namespace: 'shop',
+    hostname: `${name}.shop.svc.cluster.local`,
+    addresses: ['10.96.0.1'],
+    ports: [{ name: 'tcp', port: 80, protocol: 'tcp' }],
+    endpoints: [
+      { workload: 'shop/orders-1', ports: { '80': 8080 } },
+      { workload: 'shop/orders-2', ports: { '80': 8080 } },
+    ],
+    ...more,
+  };
+}
+
+function viewOf(...upserts: Resource[]): MeshView {
+  const view = new MeshView(() => null);
+  expect(view.applyDelta({ full: true, upserts, removes: [] })).toEqual([]);
+  return view;
+}
+
+const upsert = (view: MeshView, ...upserts: unknown[]): ReturnType<MeshView['applyDelta']> =>
+  view.applyDelta({ full: false, upserts: upserts as Resource[], removes: [] });
+
+const one = workload('orders-1', '10.0.0.1');
+const two = workload('orders-2', '10.0.0.2');
+
+describe('where an outbound connection goes', () => {
+  test('a virtual IP and port of a service: its endpoints with their own ports', () => {
+    const found = viewOf(one, two, service('orders')).lookupOutbound('10.96.0.1', 80);
+    expect(found).toMatchObject({ kind: 'service', port: { port: 80 }, service: { name: 'shop/orders' } });
+    expect(found.kind === 'service' && found.endpoints).toMatchObject([
+      {
+        name: 'shop/orders-1',
+        address: '10.0.0.1',
+        port: 8080,
+        protocol: 'HBONE',
+        tunnel: { address: '10.0.0.1', port: 15008 },
+      },
+      { name: 'shop/orders-2', address: '10.0.0.2', port: 8080 },
+    ]);
+  });
+
+  test('an address of a workload: that workload at that port', () => {
+    const view = viewOf(one, two, service('orders'));
+    const found = view.lookupOutbound('10.0.0.2', 9999);
+    expect(found).toMatchObject({ kind: 'workload', port: 9999, endpoint: { name: 'shop/orders-2', port: 9999 } });
+    expect(view.lookupOutbound('10.0.0.2', 9999)).toBe(found);
+  });
+
+  test('an IPv4-mapped address is the IPv4 address', () => {
+    expect(viewOf(one).lookupOutbound('::ffff:10.0.0.1', 1).kind).toBe('workload');
+  });
+
+  test('IPv6 is found however the control plane wrote it', () => {
+    const view = viewOf(workload('six', 'FD00:0:0::0:1'), service('orders', { addresses: ['fd00::0:aa'] }));
+    expect(view.lookupOutbound('fd00::1', 1).kind).toBe('workload');
+    expect(view.lookupOutbound('fd00::aa', 80).kind).toBe('service');
+  });
+
+  test.each([
+    ['a port that the virtual IP does not have', '10.96.0.1', 81],
+    ['an address of nobody', '192.0.2.1', 80],
+  ])('%s is unknown', (_, ip, port) => {
+    expect(viewOf(one, two, service('orders')).lookupOutbound(ip, port)).toEqual({ kind: 'unknown' });
+  });
+
+  test('a port where the workload wants plaintext has no tunnel', () => {
+    const view = viewOf(workload('orders-1', '10.0.0.1', { plaintextPorts: [9000] }));
+    expect(view.lookupOutbound('10.0.0.1', 9000)).toMatchObject({ endpoint: { protocol: 'NONE', tunnel: null } });
+    expect(view.lookupOutbound('10.0.0.1', 9001)).toMatchObject({ endpoint: { protocol: 'HBONE' } });
+  });
+
+  test('an address claimed twice is the latest claimant’s, and goes back when that one leaves', () => {
+    const view = viewOf(one, workload('orders-9', '10.0.0.1'));
+    expect(view.workloadAt('10.0.0.1')?.name).toBe('shop/orders-9');
+    view.applyDelta({ full: false, upserts: [], removes: ['Workload/shop/orders-9'] });
+    expect(view.workloadAt('10.0.0.1')?.name).toBe('shop/orders-1');
+  });
+
+  test('a port scan of a workload leaves a bounded number of cached destinations, and right answers', () => {
+    const view = viewOf(one);
+    for (let port = 1; port < 3000; port++) expect(view.lookupOutbound('10.0.0.1', port)).toMatchObject({ port });
+  });
+});
+
+describe('a destination that was looked up before', () => {
+  test('is the same object while nothing that concerns it changes', () => {
+    const view = viewOf(one, two, service('orders'));
+    const before = view.service('shop/orders', 80);
+    upsert(view, workload('other', '10.0.0.7'));
+    expect(view.service('shop/orders', 80)).toBe(before);
+    expect(view.lookupOutbound('10.96.0.1', 80)).toBe(before);
+  });
+
+  test('has a higher version once a workload behind it changed, left or came', () => {
+    const view = viewOf(one, service('orders'));
+    const versions = [view.service('shop/orders', 80)?.version];
+    const endpointNames = (): (string | undefined)[] | undefined =>
+      view.service('shop/orders', 80)?.endpoints.map(({ name }) => name);
+    upsert(view, two);
+    expect(endpointNames()).toEqual(['shop/orders-1', 'shop/orders-2']);
+    versions.push(view.service('shop/orders', 80)?.version);
+    view.applyDelta({ full: false, upserts: [], removes: ['Workload/shop/orders-1'] });
+    expect(endpointNames()).toEqual(['shop/orders-2']);
+    versions.push(view.service('shop/orders', 80)?.version);
+    upsert(view, workload('orders-2', '10.0.0.22'));
+    versions.push(view.service('shop/orders', 80)?.version);
+    expect(versions).toEqual([...new Set(versions)].sort((a = 0, b = 0) => a - b));
+    expect(versions).toHaveLength(4);
+  });
+
+  test('is gone with its service', () => {
+    const view = viewOf(one, service('orders'));
+    view.applyDelta({ full: false, upserts: [], removes: ['Service/shop/orders'] });
+    expect(view.service('shop/orders', 80)).toBeNull();
+    expect(view.lookupOutbound('10.96.0.1', 80)).toEqual({ kind: 'unknown' });
+  });
+
+  test('a replaced service gives up the addresses it no longer has', () => {
+    const view = viewOf(one, service('orders'));
+    upsert(view, service('orders', { addresses: ['10.96.0.2'] }));
+    expect(view.lookupOutbound('10.96.0.1', 80).kind).toBe('unknown');
+    expect(view.lookupOutbound('10.96.0.2', 80).kind).toBe('service');
+  });
+});
+
+describe('a full delta', () => {
+  test('drops what it does not name, and keeps the last good one of what it names but is bad', () => {
+    const view = viewOf(one, two, service('orders'));
+    const bad = { ...one, addresses: [] };
+    const rejected = view.applyDelta({ full: true, upserts: [bad], removes: [] });
+    expect(rejected).toEqual([{ key: 'Workload/shop/orders-1', reason: 'addresses is empty' }]);
+    expect(view.workload('shop/orders-1')).toEqual(one);
+    expect(view.workload('shop/orders-2')).toBeNull();
+    expect(view.service('shop/orders', 80)).toBeNull();
+  });
+});
+
+describe('settings, trust, revocations and policies', () => {
+  const mesh = {
+    kind: 'MeshConfig',
+    name: 'mesh',
+    trustDomain: 'cluster.local',
+    trustDomainAliases: ['old.local'],
+    rootNamespace: 'istio-system',
+    outboundTrafficPolicy: 'ALLOW_ANY',
+    defaultAction: 'ALLOW',
+  } as const;
+  const policy = { kind: 'AuthorizationPolicy', name: 'shop/p', object: { spec: {} } } as const;
+
+  test('each part has a version of its own that rises with its changes', () => {
+    const view = viewOf(mesh);
+    const before = { ...view.versions };
+    upsert(view, policy);
+    expect(view.versions).toEqual({ ...before, policies: before.policies + 1 });
+    expect(view.meshConfig).toEqual(mesh);
+  });
+
+  test('revocation is by identity and by serial number', () => {
+    const id = 'spiffe://cluster.local/ns/shop/sa/orders';
+    const view = viewOf({ kind: 'Revocations', name: 'revoked', spiffeIds: [id], serials: ['1AF'] });
+    expect(view.isRevoked(id, '77')).toBe(true);
+    expect(view.isRevoked('spiffe://cluster.local/ns/shop/sa/x', '1AF')).toBe(true);
+    expect(view.isRevoked('spiffe://cluster.local/ns/shop/sa/x', '77')).toBe(false);
+    view.applyDelta({ full: false, upserts: [], removes: ['Revocations/revoked'] });
+    expect(view.isRevoked(id, '1AF')).toBe(false);
+  });
+
+  test('a policy that the policy library refuses is rejected with its reason, and the last good one stays', () => {
+    let reason: string | null = null;
+    const view = new MeshView(() => reason);
+    upsert(view, policy);
+    reason = 'spec.rules[0]: no';
+    expect(upsert(view, { ...policy, object: {} })).toEqual([{ key: 'AuthorizationPolicy/shop/p', reason }]);
+    expect(view.policies()).toEqual([policy]);
+  });
+});
+
+describe('a resource that does not hold is rejected with what is wrong with it', () => {
+  const bundle = { kind: 'TrustBundle', name: 'roots', roots: [] };
+  test.each<[unknown, string]>([
+    [null, 'not an object'],
+    [[], 'not an object'],
+    ['x', 'not an object'],
+    [{}, 'kind is not a string'],
+    [{ kind: 'Secret', name: 'x' }, 'unknown to this version'],
+    [{ ...one, name: 'orders-1' }, '<namespace>/<name>'],
+    [{ ...one, name: 'other/orders-1' }, 'not in namespace'],
+    [{ ...one, addresses: ['10.0.0.300'] }, 'addresses[0] is not an IP'],
+    [{ ...one, addresses: '10.0.0.1' }, 'addresses is not a list'],
+    [{ ...one, addresses: ['fe80::1%lo'] }, 'addresses[0] is not an IP'],
+    [{ ...one, identity: 'spiffe://cluster.local/orders' }, 'identity is not a SPIFFE ID'],
+    [{ ...one, identity: null }, 'needs one to check'],
+    [{ ...one, protocol: 'HTTP' }, 'not one of HBONE'],
+    [{ ...one, tunnel: { address: '10.0.0.1', port: 0 } }, 'tunnel.port'],
+    [{ ...one, tunnel: undefined }, 'tunnel is not an object'],
+    [{ ...one, plaintextPorts: [1.5] }, 'plaintextPorts[0]'],
+    [service('s', { ports: [service('s').ports[0], service('s').ports[0]] as never }), 'same port twice'],
+    [service('s', { endpoints: [{ workload: 'shop/x', ports: { '81': 1 } }] }), 'port that the service does not have'],
+    [service('s', { endpoints: [{ workload: 'shop/x', ports: { '80': 70_000 } }] }), 'not a port'],
+    [bundle, 'roots is empty'],
+    [
+      { ...bundle, roots: ['-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n'] },
+      'roots[0] is not a certificate',
+    ],
+    [{ ...bundle, roots: ['nothing'] }, 'exactly one PEM'],
+    [{ kind: 'Revocations', name: 'revoked', spiffeIds: [], serials: ['0af'] }, 'serials[0]'],
+    [{ kind: 'Revocations', name: 'revoked', spiffeIds: ['x'], serials: [] }, 'spiffeIds[0]'],
+    [{ kind: 'AuthorizationPolicy', name: 'p', object: {} }, '<namespace>/<name>'],
+    [{ kind: 'AuthorizationPolicy', name: 'a/p', object: [] }, 'object is not an object'],
+    [{ kind: 'MeshConfig', name: 'mesh', trustDomain: 'UPPER' }, 'trustDomain'],
+  ])('%j: %s', (bad, reason) => {
+    const rejected = upsert(new MeshView(() => null), bad, one);
+    expect(rejected).toHaveLength(1);
+    expect(rejected[0]?.reason).toContain(reason);
+    expect(rejected[0]?.key).toMatch(/^[^/]+\/.+/);
+  });
+
+  test('a leaf certificate is no root', async () => {
+    const { default: forge } = await import('node-forge');
+    const keys = forge.pki.rsa.generateKeyPair(1024);
+    const certificate = forge.pki.createCertificate();
+    certificate.publicKey = keys.publicKey;
+    certificate.sign(keys.privateKey);
+    const pem = forge.pki.certificateToPem(certificate);
+    expect(upsert(new MeshView(() => null), { ...bundle, roots: [pem] })[0]?.reason).toContain('not a CA');
+  });
+});
