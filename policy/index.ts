@@ -1,0 +1,12 @@
+/** The policy library: parse, validate, select, compile, decide, explain. Pure: no I/O, no clock. */
+export { compileAuthentication } from './authentication.ts';
+export { compilePolicies } from './authorization.ts';
+export { type Cidr, cidrContains, type IpAddress, parseCidr, parseIp } from './ip.ts';
+export { duplicateManifests, parseManifests } from './manifest.ts';
+export { meshSettings, readMeshSettings } from './mesh-settings.ts';
+export { selects } from './selection.ts';
+export type * from './types.ts';
+export { type Finding, pathText } from './validate/findings.ts';
+export { validateMeshSettings } from './validate/mesh-config.ts';
+export { validateManifest, validateObject } from './validate/validate.ts';
+export { parseYaml, YAML_LIMITS, type YamlDocument, type YamlLimits } from './yaml-document.ts';

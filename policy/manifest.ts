@@ -1,0 +1,152 @@
+import { asObject, asString, field, isAbsent, isList } from './json.ts';
+import { DEFAULT_NAMESPACE } from './selection.ts';
+import type { JsonObject, JsonValue, Manifest, Problem, SourceLocation } from './types.ts';
+import { parseYaml, YAML_LIMITS, type YamlLimits } from './yaml-document.ts';
+
+/** The kinds that a manifest may be of, and the API versions that each is served as. */
+export const KINDS = {
+  AuthorizationPolicy: ['security.istio.io/v1', 'security.istio.io/v1beta1'],
+  PeerAuthentication: ['security.istio.io/v1', 'security.istio.io/v1beta1'],
+  RequestAuthentication: ['security.istio.io/v1', 'security.istio.io/v1beta1'],
+  WorkloadEntry: ['networking.istio.io/v1', 'networking.istio.io/v1beta1', 'networking.istio.io/v1alpha3'],
+  Service: ['v1'],
+  MeshConfig: ['postern.dev/v1'],
+} as const;
+
+export type ManifestKind = keyof typeof KINDS;
+
+export function isManifestKind(kind: string): kind is ManifestKind {
+  return Object.hasOwn(KINDS, kind);
+}
+
+/** What is wrong with the kind of an object; null where it is one that Postern knows. */
+export function kindProblem(apiVersion: string, kind: string): string | null {
+  if (apiVersion === '' || kind === '') return 'a manifest needs an apiVersion and a kind, both strings';
+  if (!isManifestKind(kind)) {
+    const known = Object.entries(KINDS).map(([name, versions]) => `${name} (${versions.join(', ')})`);
+    return `unknown kind ${JSON.stringify(kind)} of ${JSON.stringify(apiVersion)}; known are ${known.join(', ')}`;
+  }
+  const versions: readonly string[] = KINDS[kind];
+  if (versions.includes(apiVersion)) return null;
+  return `unknown apiVersion ${JSON.stringify(apiVersion)} of ${kind}; known are ${versions.join(', ')}`;
+}
+
+/**
+ * Reads the manifests of one file: YAML or JSON, several documents, `kind: List` unwrapped. What it returns has a known kind and a name; whether
+ * its content is admissible is for `validateManifest`. Of two manifests of one name the first is returned and the second reported.
+ */
+export function parseManifests(
+  text: string,
+  file: string,
+  limits: YamlLimits = YAML_LIMITS,
+): { readonly manifests: readonly Manifest[]; readonly problems: readonly Problem[] } {
+  const { documents, problems } = parseYaml(text, file, limits);
+  const collector = new ManifestCollector(problems);
+  for (const document of documents) {
+    // A file may end in a separator, or hold comments only.
+    if (document.value !== null) collector.add(document.value, [], document.locate);
+  }
+  const duplicates = duplicateManifests(collector.manifests);
+  const repeated = new Set(duplicates.map(({ manifest }) => manifest));
+  return {
+    manifests: collector.manifests.filter((manifest) => !repeated.has(manifest)),
+    problems: [...collector.problems, ...duplicates.map(({ problem }) => problem)],
+  };
+}
+
+type Path = readonly (string | number)[];
+type Locate = (path: Path) => SourceLocation;
+
+class ManifestCollector {
+  readonly manifests: Manifest[] = [];
+  readonly problems: Problem[];
+
+  constructor(problems: readonly Problem[]) {
+    this.problems = [...problems];
+  }
+
+  add(value: JsonValue, path: Path, locate: Locate): void {
+    const object = asObject(value);
+    if (object === null) {
+      this.#error('a manifest must be a map with apiVersion, kind, metadata and spec', locate(path));
+      return;
+    }
+    const apiVersion = asString(field(object, 'apiVersion')) ?? '';
+    const kind = asString(field(object, 'kind')) ?? '';
+    if (apiVersion === 'v1' && kind === 'List' && path.length === 0) {
+      this.#addItems(field(object, 'items'), locate);
+      return;
+    }
+    const problem = kindProblem(apiVersion, kind);
+    if (problem !== null) {
+      this.#error(problem, locate([...path, isManifestKind(kind) ? 'apiVersion' : 'kind']));
+      return;
+    }
+    this.#addManifest(object, apiVersion, kind, (below) => locate([...path, ...below]));
+  }
+
+  #addItems(items: JsonValue | undefined, locate: Locate): void {
+    if (isList(items)) {
+      for (const [index, item] of items.entries()) this.add(item, ['items', index], locate);
+    } else if (!isAbsent(items)) {
+      this.#error('items of a List must be a list', locate(['items']));
+    }
+  }
+
+  #addManifest(object: JsonObject, apiVersion: string, kind: string, locate: Locate): void {
+    const metadata = asObject(field(object, 'metadata'));
+    const name = asString(field(metadata, 'name')) ?? '';
+    if (name === '') {
+      this.#error(`${kind} needs a metadata.name, a string`, locate(['metadata', 'name']));
+      return;
+    }
+    const written = field(metadata, 'namespace');
+    const namespace = isAbsent(written) ? DEFAULT_NAMESPACE : asString(written);
+    if (namespace === null || namespace === '') {
+      this.#error(
+        `metadata.namespace of ${kind} ${name} must be a string that is not empty`,
+        locate(['metadata', 'namespace']),
+      );
+      return;
+    }
+    this.manifests.push({ apiVersion, kind, namespace, name, object, locate });
+  }
+
+  #error(message: string, location: SourceLocation): void {
+    this.problems.push({ severity: 'error', message, location, resource: null });
+  }
+}
+
+/** `AuthorizationPolicy shop/deny-admin`. */
+export function titleOf(manifest: Pick<Manifest, 'kind' | 'namespace' | 'name'>): string {
+  return `${manifest.kind} ${manifest.namespace}/${manifest.name}`;
+}
+
+/**
+ * Manifests that stand for an object which an earlier one stands for already: the same kind, namespace and name in whatever version; or a second
+ * MeshConfig, of which there is one. For the manifests of one file or of many.
+ */
+export function duplicateManifests(
+  manifests: readonly Manifest[],
+): readonly { readonly manifest: Manifest; readonly problem: Problem }[] {
+  const first = new Map<string, Manifest>();
+  return manifests.flatMap((manifest) => {
+    const isMesh = manifest.kind === 'MeshConfig';
+    const resource = titleOf(manifest);
+    const key = isMesh ? manifest.kind : resource;
+    const earlier = first.get(key);
+    if (earlier === undefined) {
+      first.set(key, manifest);
+      return [];
+    }
+    const { file, line } = earlier.locate([]);
+    const what = isMesh ? 'there can be one MeshConfig; another stands' : 'the same object stands already';
+    const problem: Problem = {
+      severity: 'error',
+      message: `${what} in ${file}:${line}: remove one of the two`,
+      location: manifest.locate([]),
+      resource,
+    };
+    return [{ manifest, problem }];
+  });
+}

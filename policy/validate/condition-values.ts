@@ -1,0 +1,87 @@
+import { type Attribute, PLAIN_WHEN_KEYS } from '../attributes.ts';
+import { parseCidr } from '../ip.ts';
+import { parsePolicyPort } from '../tcp-condition.ts';
+import { type Findings, nearest, type Path } from './findings.ts';
+import { pathProblem } from './path-template.ts';
+
+const MAX_SERVICE_ACCOUNT = 320;
+
+/** What a value of a condition must be, by attribute; `isField` where it stands in `source`, not in `when`. */
+export function validateValue(
+  attribute: Attribute,
+  text: string,
+  path: Path,
+  isField: boolean,
+  findings: Findings,
+): void {
+  switch (attribute) {
+    case 'source.ip':
+    case 'remote.ip':
+    case 'destination.ip':
+      if (parseCidr(text) === null)
+        findings.error(path, `${JSON.stringify(text)} is neither an IP address nor a CIDR block`);
+      return;
+    case 'destination.port':
+      if (parsePolicyPort(text) === null) findings.error(path, `${JSON.stringify(text)} is not a port: 0 to 65535`);
+      return;
+    case 'request.path': {
+      const problem = pathProblem(text);
+      if (problem !== null) findings.error(path, `${JSON.stringify(text)}: ${problem}`);
+      return;
+    }
+    case 'source.principal':
+      if (text.startsWith('spiffe://')) {
+        findings.warn(path, `${JSON.stringify(text)} never matches: principals are written without "spiffe://"`);
+      }
+      return;
+    case 'source.serviceAccount':
+      validateServiceAccount(text, path, findings);
+      return;
+    case 'source.trustDomain':
+      validateTrustDomain(text, path, isField, findings);
+      return;
+    default:
+      return;
+  }
+}
+
+function validateServiceAccount(text: string, path: Path, findings: Findings): void {
+  const quoted = JSON.stringify(text);
+  const parts = text.split('/');
+  if (text.length > MAX_SERVICE_ACCOUNT)
+    findings.error(path, `a service account has at most ${MAX_SERVICE_ACCOUNT} characters`);
+  if (text.includes('*'))
+    findings.error(path, `${quoted}: service accounts are matched exactly, without "*"; use principals`);
+  if (parts.length > 2) findings.error(path, `${quoted} must be <namespace>/<service account> or <service account>`);
+  else if (parts.includes('')) findings.error(path, `${quoted} lacks its namespace or its name`);
+}
+
+function validateTrustDomain(text: string, path: Path, isField: boolean, findings: Findings): void {
+  const quoted = JSON.stringify(text);
+  const stars = text.split('*').length - 1;
+  if (stars > 1) findings.error(path, `${quoted} has more than one "*"`);
+  else if (stars === 1 && !text.startsWith('*') && !text.endsWith('*')) {
+    findings.error(path, `${quoted}: "*" may stand at the start or the end only`);
+  }
+  if (!text.includes('/')) return;
+  if (isField) findings.error(path, `${quoted}: a trust domain has no "/"`);
+  else findings.warn(path, `${quoted} never matches: a trust domain has no "/"`);
+}
+
+const DEPRECATED = /^destination\.(?:labels\[.*\]|name|user|namespace)$/;
+
+/** What to say of a `when` key that cannot be read. */
+export function unknownKey(key: string): string {
+  const quoted = JSON.stringify(key);
+  if (DEPRECATED.test(key))
+    return `the key ${quoted} is no longer supported; say what the policy applies to by its selector`;
+  if (/^request\.(?:headers|auth\.claims)/.test(key))
+    return `the key ${quoted} must name what it asks for, as in request.headers[x-team]`;
+  if (key.startsWith('experimental.')) return ENVOY_ONLY;
+  const near = nearest(key, PLAIN_WHEN_KEYS);
+  return near === null ? `unknown key ${quoted}` : `unknown key ${quoted}; did you mean ${near}?`;
+}
+
+/** Accepting it would make a DENY that never denies. */
+export const ENVOY_ONLY =
+  'experimental.envoy.filters asks for metadata of Envoy, which does not exist here: remove the condition';

@@ -1,0 +1,48 @@
+import { isTrustDomain } from '../../mesh/spiffe-id.ts';
+import { field } from '../json.ts';
+import type { JsonObject } from '../types.ts';
+import { type Finding, Findings, type Path } from './findings.ts';
+import { isDnsLabel } from './names.ts';
+
+const FIELDS = ['trustDomainAliases', 'rootNamespace', 'outboundTrafficPolicy', 'defaultAction'];
+const MAX_ALIASES = 64;
+
+export function validateMeshConfig(object: JsonObject, findings: Findings): void {
+  const spec = findings.object(field(object, 'spec'), ['spec']);
+  if (spec === null) return;
+  const { trustDomain: _, ...rest } = spec;
+  if (Object.hasOwn(spec, 'trustDomain')) {
+    findings.error(
+      ['spec', 'trustDomain'],
+      'the trust domain is set where the control plane is configured, not in a manifest',
+    );
+  }
+  findings.onlyFields(rest, ['spec'], FIELDS);
+  validateSettings(spec, ['spec'], findings);
+}
+
+/** The settings as a map of their own, the trust domain among them. Other fields are not looked at: Istio's meshConfig has many. */
+export function validateMeshSettings(settings: JsonObject): readonly Finding[] {
+  const findings = new Findings();
+  const trustDomain = findings.string(field(settings, 'trustDomain'), ['trustDomain']);
+  if (trustDomain !== null && !isTrustDomain(trustDomain)) {
+    findings.error(['trustDomain'], `${JSON.stringify(trustDomain)} is not a trust domain`);
+  }
+  validateSettings(settings, [], findings);
+  return findings.all;
+}
+
+function validateSettings(settings: JsonObject, path: Path, findings: Findings): void {
+  const aliases = findings.strings(field(settings, 'trustDomainAliases'), [...path, 'trustDomainAliases'], MAX_ALIASES);
+  for (const { text, path: at } of aliases) {
+    if (!isTrustDomain(text)) findings.error(at, `${JSON.stringify(text)} is not a trust domain`);
+  }
+  const rootNamespace = findings.string(field(settings, 'rootNamespace'), [...path, 'rootNamespace']);
+  if (rootNamespace !== null && !isDnsLabel(rootNamespace)) {
+    findings.error([...path, 'rootNamespace'], `${JSON.stringify(rootNamespace)} is not the name of a namespace`);
+  }
+  const outboundPath = [...path, 'outboundTrafficPolicy'];
+  const outbound = findings.object(field(settings, 'outboundTrafficPolicy'), outboundPath, ['mode']);
+  findings.oneOf(field(outbound, 'mode'), [...outboundPath, 'mode'], ['ALLOW_ANY', 'REGISTRY_ONLY']);
+  findings.oneOf(field(settings, 'defaultAction'), [...path, 'defaultAction'], ['ALLOW', 'DENY']);
+}

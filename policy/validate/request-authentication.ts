@@ -1,0 +1,130 @@
+import { asObject, field, isAbsent, isList } from '../json.ts';
+import type { JsonObject, JsonValue } from '../types.ts';
+import type { Findings, Path } from './findings.ts';
+import { validatePolicyAnnotations } from './metadata.ts';
+import { validateSelection } from './selector.ts';
+
+const SPEC = ['spec'];
+const RULE_FIELDS = [
+  'issuer',
+  'audiences',
+  'jwksUri',
+  'jwks',
+  'fromHeaders',
+  'fromParams',
+  'fromCookies',
+  'outputPayloadToHeader',
+  'outputClaimToHeaders',
+  'forwardOriginalToken',
+  'timeout',
+  'spaceDelimitedClaims',
+];
+const MAX_URI = 2048;
+const MAX_SPACE_DELIMITED = 64;
+const HEADER_NAME = /^[-_A-Za-z0-9]+$/;
+/** Go's duration, of which whole milliseconds are admissible. */
+const DURATION = /^(?:\d{1,9}(?:\.\d{1,9})?(?:ns|us|µs|ms|s|m|h)){1,6}$/;
+const DURATION_PART = /([\d.]+)(ns|us|µs|ms|s|m|h)/g;
+const NANOSECONDS: { readonly [unit: string]: number } = {
+  ns: 1,
+  us: 1e3,
+  µs: 1e3,
+  ms: 1e6,
+  s: 1e9,
+  m: 60e9,
+  h: 3600e9,
+};
+
+/** RequestAuthentication acts on HTTP alone; it is checked so that manifests can be kept together. */
+export function validateRequestAuthentication(object: JsonObject, findings: Findings): void {
+  const spec = findings.object(field(object, 'spec'), SPEC, ['selector', 'targetRef', 'targetRefs', 'jwtRules']) ?? {};
+  findings.warn(SPEC, 'RequestAuthentication acts on HTTP only and is not enforced yet');
+  validatePolicyAnnotations(object, false, findings);
+  validateSelection(spec, true, findings);
+  for (const [index, item] of findings.items(field(spec, 'jwtRules'), [...SPEC, 'jwtRules']).entries()) {
+    const path = [...SPEC, 'jwtRules', index];
+    if (item === null) findings.error(path, 'a JWT rule must not be null');
+    const rule = findings.object(item, path, RULE_FIELDS);
+    if (rule !== null) validateRule(rule, path, findings);
+  }
+}
+
+function validateRule(rule: JsonObject, path: Path, findings: Findings): void {
+  const issuer = findings.string(field(rule, 'issuer'), [...path, 'issuer']);
+  const uri = findings.string(field(rule, 'jwksUri'), [...path, 'jwksUri']);
+  const jwks = findings.string(field(rule, 'jwks'), [...path, 'jwks']);
+  if (issuer === null && uri === null) findings.error(path, 'a JWT rule needs an issuer, or else a jwksUri');
+  if (uri !== null && jwks !== null) findings.error(path, 'only one of jwks and jwksUri may be given');
+  if (uri !== null) validateUri(uri, [...path, 'jwksUri'], findings);
+  if (jwks !== null) validateJwks(jwks, [...path, 'jwks'], findings);
+  validateLocations(rule, path, findings);
+  validateOutputs(rule, path, findings);
+  findings.strings(field(rule, 'audiences'), [...path, 'audiences']);
+  findings.boolean(field(rule, 'forwardOriginalToken'), [...path, 'forwardOriginalToken']);
+  findings.strings(field(rule, 'spaceDelimitedClaims'), [...path, 'spaceDelimitedClaims'], MAX_SPACE_DELIMITED);
+  const timeout = findings.string(field(rule, 'timeout'), [...path, 'timeout']);
+  if (timeout !== null && !isWholeMilliseconds(timeout)) {
+    findings.error(
+      [...path, 'timeout'],
+      `timeout ${JSON.stringify(timeout)} must be whole milliseconds, at least 1ms, such as 5s`,
+    );
+  }
+}
+
+function validateUri(uri: string, path: Path, findings: Findings): void {
+  const url = URL.canParse(uri) ? new URL(uri) : null;
+  if (uri.length > MAX_URI || url === null || !['http:', 'https:'].includes(url.protocol) || url.hostname === '') {
+    findings.error(path, `jwksUri must be an http or https URL of at most ${MAX_URI} characters`);
+  }
+}
+
+function validateJwks(jwks: string, path: Path, findings: Findings): void {
+  let parsed: JsonValue;
+  try {
+    parsed = JSON.parse(jwks);
+  } catch {
+    findings.error(path, 'jwks is not JSON');
+    return;
+  }
+  const keys = field(asObject(parsed), 'keys');
+  if (!isList(keys)) findings.error(path, 'jwks must be a JWK Set: an object with a list of keys');
+  else if (keys.some((key) => !isAbsent(field(asObject(key), 'd')) || !isAbsent(field(asObject(key), 'k')))) {
+    findings.warn(path, 'jwks holds private keys: publish the public ones only, and replace these');
+  }
+}
+
+function validateLocations(rule: JsonObject, path: Path, findings: Findings): void {
+  for (const [index, item] of findings.items(field(rule, 'fromHeaders'), [...path, 'fromHeaders']).entries()) {
+    const at = [...path, 'fromHeaders', index];
+    const header = findings.object(item, at, ['name', 'prefix']);
+    findings.requiredString(field(header, 'name'), [...at, 'name'], 'a header needs a name');
+    if (field(header, 'prefix') !== '') findings.string(field(header, 'prefix'), [...at, 'prefix']);
+  }
+  for (const name of ['fromParams', 'fromCookies']) findings.strings(field(rule, name), [...path, name]);
+}
+
+function validateOutputs(rule: JsonObject, path: Path, findings: Findings): void {
+  findings.string(field(rule, 'outputPayloadToHeader'), [...path, 'outputPayloadToHeader']);
+  const at = [...path, 'outputClaimToHeaders'];
+  for (const [index, item] of findings.items(field(rule, 'outputClaimToHeaders'), at).entries()) {
+    const output = findings.object(item, [...at, index], ['header', 'claim']);
+    const header = findings.requiredString(
+      field(output, 'header'),
+      [...at, index, 'header'],
+      'an output needs a header',
+    );
+    findings.requiredString(field(output, 'claim'), [...at, index, 'claim'], 'an output needs a claim');
+    if (header !== null && !HEADER_NAME.test(header)) {
+      findings.error([...at, index, 'header'], `${JSON.stringify(header)} is not the name of a header`);
+    }
+  }
+}
+
+function isWholeMilliseconds(text: string): boolean {
+  if (!DURATION.test(text)) return false;
+  let nanoseconds = 0;
+  for (const [, amount = '', unit = ''] of text.matchAll(DURATION_PART)) {
+    nanoseconds += Math.round(Number(amount) * (NANOSECONDS[unit] ?? 0));
+  }
+  return nanoseconds >= 1e6 && nanoseconds % 1e6 === 0;
+}
