@@ -4,6 +4,7 @@ export const EXIT = {
   failure: 1,
   usage: 64,
   dataError: 65,
+  noInput: 66,
   unavailable: 69,
   software: 70,
   osError: 71,

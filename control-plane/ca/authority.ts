@@ -1,0 +1,223 @@
+import type { KeyObject } from 'node:crypto';
+import type { FileOperations } from '../../mesh/atomic-file.ts';
+import { EXIT, PosternError } from '../../mesh/errors.ts';
+import type { CertificateResponse } from '../../mesh/push.ts';
+import { isTrustDomain, parseSpiffeId, spiffeId } from '../../mesh/spiffe-id.ts';
+import { buildLeaf } from '../../mesh/x509/build-certificate.ts';
+import { readCertificate } from '../../mesh/x509/certificate.ts';
+import { readCsr } from '../../mesh/x509/csr.ts';
+import { type AuthorityDescription, describeGenerations } from './authority-description.ts';
+import { AuthorityRecord } from './authority-record.ts';
+import type { RotationPhase } from './authority-state.ts';
+import { AuthorityStore } from './authority-store.ts';
+import { DataDirectoryLock, prepareDataDirectory } from './data-directory.ts';
+import { generateKeys, LIFETIMES, type Lifetimes } from './generation.ts';
+import { type IssuingPolicy, issuingPolicy, leafBackdate, leafLifetime } from './issuing-policy.ts';
+
+export interface AuthorityOptions {
+  readonly dataDir: string;
+  readonly trustDomain: string;
+  /** Unix time, milliseconds. */
+  readonly clock: () => number;
+  readonly defaults?: Partial<IssuingPolicy>;
+  readonly lifetimes?: Lifetimes;
+  /** Told what an operator should know although the CA goes on. */
+  readonly onWarning?: (message: string) => void;
+  readonly operations?: FileOperations;
+}
+
+export interface WorkloadRequest {
+  /** PKCS #10, PEM; only its key counts. */
+  readonly csr: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  /** Bounded by the policy. */
+  readonly ttlSeconds?: number | undefined;
+}
+
+export interface ServerRequest {
+  readonly spiffeId: string;
+  readonly dnsNames?: readonly string[];
+  readonly ipAddresses?: readonly string[];
+  readonly ttlSeconds?: number;
+}
+
+interface IssuedLeaf {
+  /** PEM: leaf, intermediate. */
+  readonly chain: string;
+  readonly serial: string;
+  /** Unix time, milliseconds. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
+export interface ServerCertificate extends IssuedLeaf {
+  /** PKCS #8, PEM; in memory only. */
+  readonly privateKey: string;
+}
+
+/**
+ * The mesh's certificate authority. Owns `<dataDir>/ca` and the lock on `dataDir` until `close`.
+ *
+ * ALWAYS: `roots[0]` is the root whose intermediate issues now; a sidecar whose chain does not end in it renews.
+ * NEVER is a root dropped while an unexpired leaf of it can exist.
+ */
+export class CertificateAuthority {
+  readonly trustDomain: string;
+  /** Whether this start made the CA: there are no sidecars of an earlier life then. */
+  readonly isNew: boolean;
+  readonly #options: AuthorityOptions;
+  readonly #policy: IssuingPolicy;
+  readonly #record: AuthorityRecord;
+  readonly #lock: DataDirectoryLock;
+  readonly #listeners = new Set<(roots: readonly string[]) => void>();
+
+  private constructor(options: AuthorityOptions, lock: DataDirectoryLock) {
+    this.trustDomain = options.trustDomain;
+    this.#options = options;
+    this.#policy = issuingPolicy(options.defaults);
+    this.#lock = lock;
+    const store = new AuthorityStore(options.dataDir, options.operations);
+    const recordOptions = {
+      trustDomain: options.trustDomain,
+      clock: options.clock,
+      lifetimes: options.lifetimes ?? LIFETIMES,
+      maxTtlSeconds: this.#policy.maxTtlSeconds,
+      onWarning: (message: string) => options.onWarning?.(message),
+    };
+    store.removeStagingDirectories();
+    this.isNew = !store.exists();
+    this.#record = this.isNew
+      ? AuthorityRecord.create(store, recordOptions)
+      : AuthorityRecord.load(store, recordOptions);
+  }
+
+  /**
+   * Creates the CA on the first start, loads and checks it afterwards.
+   *
+   * @throws PosternError ERR_CA_CONFIG, ERR_DATA_DIR, ERR_DATA_DIR_IN_USE, ERR_CA_DAMAGED, ERR_CA_PERMISSIONS, ERR_CA_TRUST_DOMAIN, ERR_CA_EXPIRED,
+   * ERR_DISK_FULL: each names the file and the way out.
+   */
+  static open(options: AuthorityOptions): CertificateAuthority {
+    if (!isTrustDomain(options.trustDomain)) {
+      throw new PosternError('ERR_CA_CONFIG', `not a trust domain: ${JSON.stringify(options.trustDomain)}`, {
+        exitCode: EXIT.config,
+      });
+    }
+    prepareDataDirectory(options.dataDir);
+    const lock = DataDirectoryLock.acquire(options.dataDir);
+    try {
+      return new CertificateAuthority(options, lock);
+    } catch (error) {
+      lock.release();
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#listeners.clear();
+    this.#lock.release();
+  }
+
+  /** PEM, one certificate an entry. */
+  get roots(): readonly string[] {
+    return this.#record.generations.map(({ root }) => root.pem);
+  }
+
+  get rotationPhase(): RotationPhase {
+    return this.#record.state.rotation;
+  }
+
+  /** Longest lifetime of a leaf. */
+  get maxTtlSeconds(): number {
+    return this.#policy.maxTtlSeconds;
+  }
+
+  /** Unix time, milliseconds, after which `finishRotation` may drop the old root; null unless a rotation is activated. */
+  get retiringLeavesExpireBy(): number | null {
+    const { rotation, generations } = this.#record.state;
+    return rotation === 'activated' ? (generations[1]?.leavesExpireBy ?? null) : null;
+  }
+
+  /** Called after each change of `roots`, their order included. Returns what takes the listener off. */
+  onRootsChanged(listener: (roots: readonly string[]) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * A certificate for the identity that the caller has proven.
+   *
+   * @throws PosternError ERR_BAD_CSR, ERR_SPIFFE_ID, ERR_CA_EXPIRED, ERR_DISK_FULL, ERR_FILE_WRITE
+   */
+  issueWorkload(request: WorkloadRequest): CertificateResponse {
+    const { publicKey } = readCsr(request.csr);
+    const { uri } = spiffeId(this.trustDomain, request.namespace, request.serviceAccount);
+    const leaf = this.#issue({ publicKey, spiffeId: uri }, request.ttlSeconds);
+    return { ...leaf, roots: this.roots, spiffeId: uri };
+  }
+
+  /** For the control plane's own listener, which asks again at half of the lifetime and when `roots[0]` changes. */
+  issueServer(request: ServerRequest): ServerCertificate {
+    if (parseSpiffeId(request.spiffeId)?.trustDomain !== this.trustDomain) {
+      throw new PosternError('ERR_SPIFFE_ID', `not an identity of ${this.trustDomain}: ${request.spiffeId}`);
+    }
+    const { publicKey, privateKey } = generateKeys();
+    const { spiffeId: uri, dnsNames = [], ipAddresses = [] } = request;
+    const leaf = this.#issue({ publicKey, spiffeId: uri, dnsNames, ipAddresses }, request.ttlSeconds);
+    return { ...leaf, privateKey: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string };
+  }
+
+  /** Step 1: a new root is trusted beside the one that issues. */
+  beginRotation(): void {
+    this.#record.beginRotation();
+    this.#announceRoots();
+  }
+
+  /** Step 2, once every sidecar trusts the new root: it issues from now on, and comes first. */
+  activateRotation(): void {
+    this.#record.activateRotation();
+    this.#announceRoots();
+  }
+
+  /** Step 3: the old root is dropped and its keys are deleted. @throws PosternError ERR_CA_ROTATION while a leaf of it may be valid. */
+  finishRotation(): void {
+    this.#record.finishRotation();
+    this.#announceRoots();
+  }
+
+  /** What `postern ca show` prints. */
+  describe(): AuthorityDescription {
+    const { state, generations, latestLeafEnd } = this.#record;
+    return describeGenerations(state, generations, latestLeafEnd, this.#policy.ttlSeconds);
+  }
+
+  #issue(
+    subject: {
+      readonly publicKey: KeyObject;
+      readonly spiffeId: string;
+      readonly dnsNames?: readonly string[];
+      readonly ipAddresses?: readonly string[];
+    },
+    ttlSeconds: number | undefined,
+  ): IssuedLeaf {
+    const { intermediate } = this.#record.issuing();
+    const lifetimeMs = leafLifetime(this.#policy, ttlSeconds);
+    const now = Math.floor(this.#options.clock() / 1000) * 1000;
+    const notBefore = now - leafBackdate(lifetimeMs);
+    const notAfter = Math.min(now + lifetimeMs, intermediate.certificate.notAfter);
+    if (notAfter <= now) {
+      const message =
+        'the intermediate certificate of the CA has expired and could not be renewed: see postern ca show';
+      throw new PosternError('ERR_CA_EXPIRED', message, { exitCode: EXIT.unavailable });
+    }
+    const pem = buildLeaf({ ...subject, issuer: intermediate.issuer, notBefore, notAfter });
+    this.#record.reserve(notAfter, lifetimeMs);
+    return { chain: pem + intermediate.pem, serial: readCertificate(pem).serial, notBefore, notAfter };
+  }
+
+  #announceRoots(): void {
+    const { roots } = this;
+    for (const listener of this.#listeners) listener(roots);
+  }
+}

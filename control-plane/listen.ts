@@ -1,0 +1,30 @@
+import type { Server } from 'node:net';
+import { EXIT, messageOf, PosternError } from '../mesh/errors.ts';
+import { formatListenAddress, type ListenAddress } from './addresses.ts';
+
+/** Binds a server. @throws PosternError ERR_LISTEN that names `setting`, the one to be changed. */
+export function listenOn(server: Server, listen: ListenAddress, setting: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: Error) => reject(listenError(error, listen, setting));
+    server.once('error', fail);
+    server.listen(listen.port, listen.address, () => {
+      server.off('error', fail);
+      resolve();
+    });
+  });
+}
+
+function listenError(error: Error, listen: ListenAddress, setting: string): PosternError {
+  const code = 'code' in error ? error.code : '';
+  const where = formatListenAddress(listen);
+  if (code === 'EADDRINUSE') {
+    const message = `cannot listen on ${where}: the address is in use; stop the process that has it (ss -ltnp 'sport = ${listen.port}' names it) or change \`${setting}\``;
+    return new PosternError('ERR_LISTEN', message, { cause: error, exitCode: EXIT.unavailable });
+  }
+  if (code === 'EACCES') {
+    const message = `cannot listen on ${where}: not permitted; choose a port from 1024 up in \`${setting}\` or give the process CAP_NET_BIND_SERVICE`;
+    return new PosternError('ERR_LISTEN', message, { cause: error, exitCode: EXIT.noPermission });
+  }
+  const message = `cannot listen on ${where}: ${messageOf(error)}; \`${setting}\` must be an address of this machine`;
+  return new PosternError('ERR_LISTEN', message, { cause: error, exitCode: EXIT.unavailable });
+}

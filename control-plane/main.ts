@@ -1,0 +1,30 @@
+import { pino } from 'pino';
+import { loadControlPlaneConfig } from './config.ts';
+import { ControlPlane } from './control-plane.ts';
+import { DirectorySource } from './source/directory.ts';
+
+/**
+ * `postern control-plane`: runs until SIGTERM or SIGINT, then stops within seconds; a second signal ends it at once.
+ *
+ * @throws PosternError where it cannot start
+ */
+export async function runControlPlane(configFile: string): Promise<void> {
+  const config = loadControlPlaneConfig(configFile);
+  const log = pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime });
+  const signal = nextSignal();
+  const source = new DirectorySource({ directory: config.manifests, log });
+  const plane = await ControlPlane.start(config, source, log);
+  const name = await signal;
+  process.once('SIGTERM', () => process.exit(1));
+  process.once('SIGINT', () => process.exit(1));
+  log.info({ signal: name }, 'stopping');
+  await plane.stop();
+  log.info('stopped');
+}
+
+function nextSignal(): Promise<string> {
+  return new Promise((resolve) => {
+    process.once('SIGTERM', () => resolve('SIGTERM'));
+    process.once('SIGINT', () => resolve('SIGINT'));
+  });
+}

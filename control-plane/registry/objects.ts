@@ -1,0 +1,131 @@
+import { asObject, asString, field, isList, stringMap } from '../../policy/json.ts';
+import type { JsonObject, JsonValue, Manifest } from '../../policy/types.ts';
+import { canonicalAddress } from '../addresses.ts';
+import type { MeshSettings } from '../config.ts';
+
+/** The kinds that are not policies, read into what the registry needs of them. Every manifest here has passed `validateManifest`. */
+
+export interface ServiceObject {
+  readonly name: string;
+  readonly namespace: string;
+  /** Canonical virtual IPs. */
+  readonly addresses: readonly string[];
+  /** Empty: no endpoints (Kubernetes leaves them to somebody else then). */
+  readonly selector: { readonly [key: string]: string };
+  readonly ports: readonly ServicePortObject[];
+  /** Istio's `networking.istio.io/exportTo`, split; empty where the annotation is absent. */
+  readonly exportTo: readonly string[];
+}
+
+export interface ServicePortObject {
+  readonly name: string;
+  readonly port: number;
+  readonly appProtocol: string | null;
+  readonly target: number | string;
+}
+
+export interface WorkloadEntryObject {
+  readonly name: string;
+  readonly namespace: string;
+  /** Canonical. */
+  readonly address: string;
+  readonly labels: { readonly [key: string]: string };
+  readonly serviceAccount: string | null;
+  readonly ports: { readonly [name: string]: number };
+  readonly manifest: Manifest;
+}
+
+/** Manifests are immutable: each is read once, however many snapshots it is part of. */
+function memoized<T>(read: (manifest: Manifest, spec: JsonObject | null) => T): (manifest: Manifest) => T {
+  const known = new WeakMap<Manifest, { readonly value: T }>();
+  return (manifest) => {
+    const before = known.get(manifest);
+    if (before !== undefined) return before.value;
+    const value = read(manifest, asObject(field(manifest.object, 'spec')));
+    known.set(manifest, { value });
+    return value;
+  };
+}
+
+export const readService = memoized((manifest, spec): ServiceObject => {
+  const external = field(spec, 'type') === 'ExternalName';
+  const annotations = stringMap(field(metadataOf(manifest), 'annotations'));
+  return {
+    name: manifest.name,
+    namespace: manifest.namespace,
+    addresses: external ? [] : virtualAddresses(spec),
+    selector: external ? {} : strings(field(spec, 'selector')),
+    ports: listOf(field(spec, 'ports')).flatMap(readServicePort),
+    exportTo: (annotations.get('networking.istio.io/exportTo') ?? '')
+      .split(',')
+      .map((part) => part.trim())
+      .filter((part) => part !== ''),
+  };
+});
+
+/** `clusterIPs`, else `clusterIP`; `None` and absence mean a headless service. */
+function virtualAddresses(spec: JsonObject | null): string[] {
+  const many = listOf(field(spec, 'clusterIPs'));
+  const texts = many.length > 0 ? many : [field(spec, 'clusterIP') ?? ''];
+  return texts.flatMap((text) => canonicalAddress(asString(text) ?? '') ?? []);
+}
+
+/** The mesh carries TCP: ports of other transports do not exist for it. */
+function readServicePort(value: JsonValue): ServicePortObject[] {
+  const object = asObject(value);
+  const port = numberOf(field(object, 'port'));
+  if (port === null || (asString(field(object, 'protocol')) ?? 'TCP') !== 'TCP') return [];
+  const target = field(object, 'targetPort');
+  return [
+    {
+      name: asString(field(object, 'name')) ?? '',
+      port,
+      appProtocol: asString(field(object, 'appProtocol')),
+      target: asString(target) ?? numberOf(target) ?? port,
+    },
+  ];
+}
+
+export const readWorkloadEntry = memoized((manifest, spec): WorkloadEntryObject => {
+  const ports = Object.entries(asObject(field(spec, 'ports')) ?? {});
+  return {
+    name: manifest.name,
+    namespace: manifest.namespace,
+    address: canonicalAddress(asString(field(spec, 'address')) ?? '') ?? '',
+    // Istio merges both, the object's own labels winning.
+    labels: { ...strings(field(spec, 'labels')), ...strings(field(metadataOf(manifest), 'labels')) },
+    serviceAccount: asString(field(spec, 'serviceAccount')),
+    ports: Object.fromEntries(ports.flatMap(([name, port]) => (typeof port === 'number' ? [[name, port]] : []))),
+    manifest,
+  };
+});
+
+/** The settings that a MeshConfig manifest names; the others stay as configured. */
+export const readMeshConfig = memoized((_manifest, spec): Partial<MeshSettings> => {
+  const aliases = field(spec, 'trustDomainAliases');
+  const rootNamespace = asString(field(spec, 'rootNamespace'));
+  const outbound = field(asObject(field(spec, 'outboundTrafficPolicy')), 'mode');
+  const action = field(spec, 'defaultAction');
+  return {
+    ...(isList(aliases) ? { trustDomainAliases: aliases.filter((alias) => typeof alias === 'string') } : {}),
+    ...(rootNamespace === null ? {} : { rootNamespace }),
+    ...(outbound === 'ALLOW_ANY' || outbound === 'REGISTRY_ONLY' ? { outboundTrafficPolicy: outbound } : {}),
+    ...(action === 'ALLOW' || action === 'DENY' ? { defaultAction: action } : {}),
+  };
+});
+
+function metadataOf({ object }: Manifest): JsonObject | null {
+  return asObject(field(object, 'metadata'));
+}
+
+function listOf(value: JsonValue | undefined): readonly JsonValue[] {
+  return isList(value) ? value : [];
+}
+
+function strings(value: JsonValue | undefined): { readonly [key: string]: string } {
+  return Object.fromEntries(stringMap(value));
+}
+
+function numberOf(value: JsonValue | undefined): number | null {
+  return typeof value === 'number' ? value : null;
+}

@@ -1,0 +1,76 @@
+import type { BlockList } from 'node:net';
+import { ApiError } from '../api-error.ts';
+import { FIXED } from '../config.ts';
+import type { Pusher } from '../push/pusher.ts';
+import { SidecarStream } from '../push/sidecar-stream.ts';
+import type { Registrations } from '../registry/registrations.ts';
+import { admit } from './admission.ts';
+import type { Handler } from './api.ts';
+import { readJsonBody } from './body.ts';
+import type { RegistrationStore } from './registration-store.ts';
+import { readAckRequest, readStreamRequest } from './request-schema.ts';
+import { ResponseSink } from './response-sink.ts';
+
+export interface StreamsOptions {
+  readonly pusher: Pusher;
+  readonly registrations: Registrations;
+  readonly store: Pick<RegistrationStore, 'labelsOf'>;
+  readonly trustedAddresses: BlockList;
+  readonly maxStreamsPerIdentity?: number;
+}
+
+/** `POST /v1/stream`: registers the workload and keeps its sidecar up to date for as long as both live. */
+export function streamHandler(options: StreamsOptions): Handler {
+  const { pusher, registrations, store, trustedAddresses } = options;
+  const maxStreams = options.maxStreamsPerIdentity ?? FIXED.server.maxStreamsPerIdentity;
+  return async (caller, request, response) => {
+    caller.identity();
+    const { workload, proxyVersion, resume } = readStreamRequest(await readJsonBody(request));
+    // Again, since reading the body took a moment in which the identity may have been revoked.
+    const { spiffeId, serial, notAfter, chain } = caller.identity();
+    const registered = admit(workload, {
+      identity: spiffeId,
+      peerAddress: caller.address,
+      trustedAddresses,
+      boundLabels: store.labelsOf(spiffeId.uri),
+    });
+    if (response.destroyed) return;
+    if (pusher.countOf(spiffeId.uri) >= maxStreams) {
+      throw new ApiError(429, 'too-many-streams', `more than ${maxStreams} streams of ${spiffeId.uri}`);
+    }
+    const lease = registrations.register(registered);
+    const stream = new SidecarStream({
+      registered,
+      lease,
+      certificate: { serial, notAfter, chain },
+      proxyVersion,
+      peerAddress: caller.address,
+      sink: new ResponseSink(response),
+      resume: resume?.version ?? null,
+    });
+    response.once('close', () => pusher.close(stream, 'peer'));
+    // Writing to a peer that has gone away is an error of the response too; `close` follows it.
+    response.on('error', () => response.destroy());
+    response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' });
+    response.flushHeaders();
+    pusher.open(stream, lease.changed);
+  };
+}
+
+/** `POST /v1/ack` */
+export function ackHandler(pusher: Pusher): Handler {
+  return async (caller, request, response) => {
+    caller.identity();
+    const ack = readAckRequest(await readJsonBody(request));
+    const { spiffeId } = caller.identity();
+    pusher.acknowledge(`${spiffeId.namespace}/${ack.workload}`, spiffeId.uri, ack);
+    response.writeHead(204).end();
+  };
+}
+
+/** `GET /v1/trust-bundle` */
+export function trustBundleHandler(roots: () => readonly string[]): Handler {
+  return (_caller, _request, response) => {
+    response.writeHead(200, { 'content-type': 'application/x-pem-file' }).end(roots().join(''));
+  };
+}

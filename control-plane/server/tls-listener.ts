@@ -1,0 +1,121 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer, type Server } from 'node:https';
+import type { Socket } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import type { TLSSocket } from 'node:tls';
+import { canonicalAddress, type ListenAddress } from '../addresses.ts';
+import { FIXED } from '../config.ts';
+import { listenOn } from '../listen.ts';
+
+/** The certificate that the listener shows; PEM. */
+export interface ServerCredentials {
+  readonly chain: string;
+  readonly privateKey: string;
+}
+
+export interface TlsListenerOptions {
+  readonly listen: ListenAddress;
+  readonly credentials: ServerCredentials;
+  readonly roots: readonly string[];
+  readonly handle: (request: IncomingMessage, response: ServerResponse) => void;
+  readonly maxConnectionsPerAddress?: number;
+}
+
+/**
+ * Port 15012: HTTP/1.1 over TLS 1.3. A client certificate is asked for but not demanded, since a join token is proof too; who may do what is decided for
+ * each request. Bounded: connections, connections of one address, and the time of each phase before the answer.
+ */
+export class TlsListener {
+  readonly #server: Server;
+  readonly #listen: ListenAddress;
+  readonly #perAddress = new Map<string, number>();
+  readonly #maxPerAddress: number;
+
+  constructor(options: TlsListenerOptions) {
+    const { headersTimeoutMs, requestTimeoutMs, handshakeTimeoutMs, keepAliveTimeoutMs } = FIXED.server;
+    this.#listen = options.listen;
+    this.#maxPerAddress = options.maxConnectionsPerAddress ?? FIXED.server.maxConnectionsPerAddress;
+    this.#server = createServer(
+      {
+        ...secureContext(options.credentials, options.roots),
+        minVersion: 'TLSv1.3',
+        requestCert: true,
+        // Judged for each request, with our own rules and today's roots: see peer-identity.ts.
+        rejectUnauthorized: false,
+        handshakeTimeout: handshakeTimeoutMs,
+        ALPNProtocols: ['http/1.1'],
+        headersTimeout: headersTimeoutMs,
+        requestTimeout: requestTimeoutMs,
+        keepAliveTimeout: keepAliveTimeoutMs,
+        maxHeaderSize: 16 * 1024,
+        connectionsCheckingInterval: 2_000,
+      },
+      options.handle,
+    );
+    this.#server.maxConnections = FIXED.server.maxConnections;
+    this.#server.maxHeadersCount = 64;
+    this.#server.on('connection', (socket: Socket) => this.#count(socket));
+    this.#server.on('tlsClientError', (_error, socket: TLSSocket) => socket.destroy());
+    this.#server.on('clientError', (_error, socket) => {
+      if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
+      else socket.destroy();
+    });
+  }
+
+  /** @throws PosternError ERR_LISTEN */
+  start(): Promise<void> {
+    return listenOn(this.#server, this.#listen, 'listen');
+  }
+
+  /** As bound; of interest where port 0 was asked for. */
+  get port(): number {
+    const address = this.#server.address();
+    return typeof address === 'object' && address !== null ? address.port : this.#listen.port;
+  }
+
+  /** For connections from now on. */
+  renew(credentials: ServerCredentials, roots: readonly string[]): void {
+    this.#server.setSecureContext({ ...secureContext(credentials, roots), minVersion: 'TLSv1.3' });
+  }
+
+  /** Stops accepting and ends idle connections; those with an answer in progress may end it until `deadlineMs`. */
+  async stop(deadlineMs: number): Promise<void> {
+    if (!this.#server.listening) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => this.#server.closeAllConnections(), deadlineMs);
+      this.#server.close(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+      this.#server.closeIdleConnections();
+    });
+  }
+
+  #count(socket: Socket): void {
+    const address = socket.remoteAddress ?? '';
+    const count = (this.#perAddress.get(address) ?? 0) + 1;
+    this.#perAddress.set(address, count);
+    socket.once('close', () => {
+      const left = (this.#perAddress.get(address) ?? 1) - 1;
+      if (left === 0) this.#perAddress.delete(address);
+      else this.#perAddress.set(address, left);
+    });
+    socket.setKeepAlive(true, KEEP_ALIVE_MS);
+    if (count > this.#maxPerAddress) socket.destroy();
+  }
+}
+
+const KEEP_ALIVE_MS = 15_000;
+
+function secureContext(credentials: ServerCredentials, roots: readonly string[]) {
+  return { cert: credentials.chain, key: credentials.privateKey, ca: [...roots] };
+}
+
+/** Addresses by which clients may reach a listener, for its certificate. */
+export function reachableAddresses({ address }: ListenAddress): readonly string[] {
+  const own = ['127.0.0.1', '::1'];
+  if (address !== '0.0.0.0' && address !== '::') return [...new Set([address, ...own])];
+  const interfaces = Object.values(networkInterfaces()).flatMap((entries) => entries ?? []);
+  const addresses = interfaces.flatMap((entry) => canonicalAddress(entry.address) ?? []);
+  return [...new Set([...own, ...addresses])];
+}
