@@ -1,0 +1,162 @@
+import { Backend, SMALL_PATH } from '../lib/backend.ts';
+import { BulkFlow } from '../lib/bulk-flow.ts';
+import type { Contender, Endpoint } from '../lib/contender.ts';
+import { HaproxyContender } from '../lib/haproxy.ts';
+import { type MemoryFigures, measureMemory } from '../lib/idle-memory.ts';
+import { measureBulk, measureSmall, type Throughput } from '../lib/load.ts';
+import { privateMemory } from '../lib/memory.ts';
+import { type Latency, measureLatency } from '../lib/open-loop.ts';
+import { PosternContender } from '../lib/postern.ts';
+import type { Workbench } from '../lib/workbench.ts';
+import {
+  type L4Plan,
+  LATENCY_WORKLOADS,
+  type LatencyWorkload,
+  THROUGHPUT_WORKLOADS,
+  type ThroughputWorkload,
+  WARM_UP,
+} from './l4-plan.ts';
+
+/** One value for each contender. */
+export interface Pair<T> {
+  readonly haproxy: T;
+  readonly postern: T;
+}
+
+export interface LatencyRound extends Pair<Latency> {
+  /** Straight to the backend. */
+  readonly direct: Latency;
+}
+
+/** All that was measured; the rounds of a workload in order. */
+export interface L4Measurements {
+  readonly throughput: { readonly [workload in ThroughputWorkload]: readonly Pair<Throughput>[] };
+  readonly latency: { readonly [workload in LatencyWorkload]: readonly LatencyRound[] };
+  readonly memory: Pair<MemoryFigures>;
+  /** Private memory after all load has ended, bytes; of the two proxies the larger. */
+  readonly memoryAfterLoad: Pair<number>;
+}
+
+export type Progress = (line: string) => void;
+
+/** Raw TCP over mutual TLS: HAProxy against Postern, measured in turns. */
+export async function measureL4(bench: Workbench, plan: L4Plan, progress: Progress): Promise<L4Measurements> {
+  const started = performance.now();
+  progress('starting the backend, HAProxy and Postern');
+  const backend = await Backend.start(bench);
+  const haproxy = new HaproxyContender(bench, backend.endpoint, SMALL_PATH);
+  const postern = new PosternContender(bench, backend.endpoint, SMALL_PATH);
+  await haproxy.start();
+  await postern.start();
+  const suite = new L4Suite(bench, backend, { haproxy, postern });
+
+  progress(`memory: idle, and with ${plan.memory.connections} connections`);
+  const memory = await suite.memory(plan);
+  progress('warming up');
+  await suite.round(WARM_UP);
+  suite.forget();
+  for (let round = 1, longest = 0; round <= plan.rounds; round++) {
+    const roundStarted = performance.now();
+    if (round > 1 && roundStarted - started + longest > plan.limitMs) {
+      progress(`stopping after ${round - 1} of ${plan.rounds} rounds: the time limit is near`);
+      break;
+    }
+    progress(`round ${round} of ${plan.rounds}`);
+    await suite.round(plan);
+    longest = Math.max(longest, performance.now() - roundStarted);
+  }
+  await bench.sleep(plan.memory.restMs);
+  const memoryAfterLoad = {
+    haproxy: Math.max(...haproxy.pids.map(privateMemory)),
+    postern: Math.max(...postern.pids.map(privateMemory)),
+  };
+  await Promise.all([haproxy.stop(), postern.stop()]);
+  return { ...suite.rounds, memory, memoryAfterLoad };
+}
+
+class L4Suite {
+  readonly #bench: Workbench;
+  readonly #backend: Backend;
+  readonly #contenders: Pair<Contender>;
+  rounds = emptyRounds();
+
+  constructor(bench: Workbench, backend: Backend, contenders: Pair<Contender>) {
+    this.#bench = bench;
+    this.#backend = backend;
+    this.#contenders = contenders;
+  }
+
+  forget(): void {
+    this.rounds = emptyRounds();
+  }
+
+  async memory(plan: L4Plan): Promise<Pair<MemoryFigures>> {
+    return await this.#inTurn((contender) => measureMemory(this.#bench, contender, plan.memory));
+  }
+
+  /** Every workload once, the contenders directly after one another: nothing that drifts has time to drift. */
+  async round(plan: L4Plan): Promise<void> {
+    for (const workload of THROUGHPUT_WORKLOADS) {
+      const pair = await this.#inTurn((contender) => this.#throughput(workload, plan, contender));
+      this.rounds.throughput[workload].push(pair);
+    }
+    for (const workload of LATENCY_WORKLOADS) {
+      const direct = await this.#latency(workload, plan, this.#backend.endpoint);
+      const pair = await this.#inTurn((contender) => this.#latency(workload, plan, contender.clientAddress));
+      this.rounds.latency[workload].push({ direct, ...pair });
+    }
+  }
+
+  async #inTurn<T>(measure: (contender: Contender) => Promise<T>): Promise<Pair<T>> {
+    const { haproxy, postern } = this.#contenders;
+    await haproxy.settle();
+    const first = await measure(haproxy);
+    await postern.settle();
+    return { haproxy: first, postern: await measure(postern) };
+  }
+
+  async #throughput(workload: ThroughputWorkload, plan: L4Plan, contender: Contender): Promise<Throughput> {
+    const small = (connections: number, reconnect: boolean): Promise<Throughput> =>
+      measureSmall(this.#bench, this.#backend, contender, { ...plan.small, connections, reconnect });
+    const bulk = (connections: number, each: number): Promise<Throughput> =>
+      measureBulk(this.#bench, contender, { connections, each });
+    switch (workload) {
+      case 'small_1':
+        return await small(1, false);
+      case 'small_32':
+        return await small(32, false);
+      case 'small_128':
+        return await small(128, false);
+      case 'connect':
+        return await small(plan.reconnecting, true);
+      case 'bulk_1':
+        return await bulk(1, plan.bulk.one);
+      case 'bulk_8':
+        return await bulk(8, plan.bulk.eight);
+    }
+  }
+
+  async #latency(workload: LatencyWorkload, plan: L4Plan, target: Endpoint): Promise<Latency> {
+    const { signal } = this.#bench;
+    if (workload === 'latency') return await measureLatency(target, plan.latency, signal);
+    const seconds = (plan.latency.settleMs + plan.latency.windowMs) / 1000;
+    const flow = await BulkFlow.open(target, plan.bulkFlowBytesPerSecond, seconds);
+    try {
+      const latency = await measureLatency(target, plan.latency, signal);
+      flow.assertFlowing();
+      return latency;
+    } finally {
+      flow.close();
+    }
+  }
+}
+
+function emptyRounds(): {
+  readonly throughput: { readonly [workload in ThroughputWorkload]: Pair<Throughput>[] };
+  readonly latency: { readonly [workload in LatencyWorkload]: LatencyRound[] };
+} {
+  return {
+    throughput: { small_1: [], small_32: [], small_128: [], connect: [], bulk_1: [], bulk_8: [] },
+    latency: { latency: [], latency_beside_bulk: [] },
+  };
+}

@@ -1,0 +1,281 @@
+import { isIP } from 'node:net';
+import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap } from 'yaml';
+import { EXIT, PosternError } from '../mesh/errors.ts';
+import type { SocketAddress } from './worker/messages.ts';
+
+/** One thing wrong in a settings file; lines and columns count from 1. */
+export interface SettingsProblem {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+  readonly message: string;
+}
+
+/**
+ * How one value is read. `read` returns the value, or null for anything that is not exactly `expects` (which completes "must be …").
+ * `placeholder` stands in for a value that was wrong, so that reading can go on and report every problem at once; it never leaves the reader.
+ */
+export interface Decoder<T> {
+  readonly expects: string;
+  readonly placeholder: T;
+  read(value: unknown): T | null;
+}
+
+const MAX_FILE_BYTES = 1024 * 1024;
+
+/** Reads a settings file strictly: `read` sees its top-level map; all problems end in one error. @throws PosternError ERR_CONFIG (exit 78). */
+export function readSettings<T>(text: string, file: string, read: (root: Section) => T): T {
+  const problems: SettingsProblem[] = [];
+  const lines = new LineCounter();
+  const report = (offset: number, message: string): void => {
+    const { line, col } = lines.linePos(offset);
+    problems.push({ file, line: Math.max(line, 1), column: Math.max(col, 1), message });
+  };
+  if (Buffer.byteLength(text) > MAX_FILE_BYTES) {
+    throw settingsError([
+      { file, line: 1, column: 1, message: `larger than ${MAX_FILE_BYTES} bytes: not a settings file` },
+    ]);
+  }
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, strict: true, uniqueKeys: true });
+  for (const { pos, message } of [...document.errors, ...document.warnings]) report(pos[0], message);
+  if (problems.length > 0) throw settingsError(problems);
+  if (!isMap(document.contents)) {
+    report(0, 'must be a map of settings, e.g. `workload: { name: orders-1, … }`');
+    throw settingsError(problems);
+  }
+  const root = new Section(document.contents, '', report);
+  const value = read(root);
+  root.finish();
+  if (problems.length > 0) throw settingsError(problems);
+  return value;
+}
+
+function settingsError(problems: readonly SettingsProblem[]): PosternError {
+  const sorted = [...problems].sort((a, b) => a.line - b.line || a.column - b.column);
+  const text = sorted.map((p) => `${p.file}:${p.line}:${p.column}: ${p.message}`).join('\n');
+  return new PosternError('ERR_CONFIG', text, { exitCode: EXIT.config });
+}
+
+type Report = (offset: number, message: string) => void;
+
+/** One map of the file. Every key that nobody asked for is a problem, so `finish` comes after the last question. */
+export class Section {
+  readonly #map: YAMLMap;
+  readonly #path: string;
+  readonly #report: Report;
+  readonly #asked = new Set<string>();
+  readonly #children = new Map<string, Section>();
+
+  constructor(map: YAMLMap, path: string, report: Report) {
+    this.#map = map;
+    this.#path = path;
+    this.#report = report;
+  }
+
+  required<T>(key: string, decoder: Decoder<T>): T {
+    const node = this.#node(key);
+    if (node !== null) return this.#decode(node, this.#name(key), decoder);
+    this.problem(null, `${this.#name(key)} is missing: it must be ${decoder.expects}`);
+    return decoder.placeholder;
+  }
+
+  optional<T, F>(key: string, decoder: Decoder<T>, fallback: F): T | F {
+    const node = this.#node(key);
+    return node === null ? fallback : this.#decode(node, this.#name(key), decoder);
+  }
+
+  /** A nested map; null where the key is absent. */
+  section(key: string): Section | null {
+    const node = this.#node(key);
+    return node === null ? null : this.#enter(node, this.#name(key));
+  }
+
+  /** A list of maps; empty where the key is absent. */
+  sections(key: string): readonly Section[] {
+    const node = this.#node(key);
+    if (node === null) return [];
+    if (!isSeq(node)) {
+      this.#wrong(node, this.#name(key), 'a list of maps');
+      return [];
+    }
+    return node.items.flatMap((item, index) => this.#enter(item as Node, `${this.#name(key)}[${index}]`) ?? []);
+  }
+
+  list<T>(key: string, decoder: Decoder<T>): readonly T[] {
+    const node = this.#node(key);
+    if (node === null) return [];
+    if (!isSeq(node)) {
+      this.#wrong(node, this.#name(key), `a list, each ${decoder.expects}`);
+      return [];
+    }
+    return node.items.map((item, index) => this.#decode(item as Node, `${this.#name(key)}[${index}]`, decoder));
+  }
+
+  /** A map of free keys, each of the form `keys`, to values of one kind; empty where the key is absent. */
+  record<T>(key: string, keys: RegExp, decoder: Decoder<T>): Readonly<Record<string, T>> {
+    const entries = this.section(key);
+    if (entries === null) return {};
+    for (const name of entries.#keys()) {
+      if (!keys.test(name)) entries.problem(name, `${this.#name(key)} cannot have the key ${JSON.stringify(name)}`);
+    }
+    return Object.fromEntries(entries.#keys().map((name) => [name, entries.required(name, decoder)]));
+  }
+
+  /** Reports something that is wrong with `key` (null: with the section itself). */
+  problem(key: string | null, message: string): void {
+    const node = key === null ? null : this.#node(key);
+    this.#report((node ?? this.#map).range?.[0] ?? 0, message);
+  }
+
+  finish(): void {
+    for (const pair of this.#map.items) {
+      const key = isScalar(pair.key) ? String(pair.key.value) : null;
+      if (key !== null && this.#asked.has(key)) continue;
+      const offset = (pair.key as Node).range?.[0] ?? 0;
+      const known = [...this.#asked].join(', ');
+      this.#report(offset, `unknown setting ${JSON.stringify(this.#name(key ?? '?'))}: known here are ${known}`);
+    }
+    for (const child of this.#children.values()) child.finish();
+  }
+
+  #name(key: string): string {
+    return this.#path === '' ? key : `${this.#path}.${key}`;
+  }
+
+  #keys(): string[] {
+    return this.#map.items.flatMap((pair) => (isScalar(pair.key) ? [String(pair.key.value)] : []));
+  }
+
+  #node(key: string): Node | null {
+    this.#asked.add(key);
+    const pair = this.#map.items.find((item) => isScalar(item.key) && String(item.key.value) === key);
+    return (pair?.value as Node | null | undefined) ?? null;
+  }
+
+  #enter(node: Node, path: string): Section | null {
+    if (isMap(node)) {
+      const child = this.#children.get(path) ?? new Section(node, path, this.#report);
+      this.#children.set(path, child);
+      return child;
+    }
+    this.#wrong(node, path, 'a map');
+    return null;
+  }
+
+  #decode<T>(node: Node, path: string, decoder: Decoder<T>): T {
+    const value = isScalar(node) ? decoder.read(node.value) : null;
+    if (value !== null) return value;
+    this.#wrong(node, path, decoder.expects);
+    return decoder.placeholder;
+  }
+
+  #wrong(node: Node, path: string, expects: string): void {
+    const found = isScalar(node)
+      ? JSON.stringify(node.value)
+      : isAlias(node)
+        ? 'a YAML alias'
+        : isMap(node)
+          ? 'a map'
+          : 'a list';
+    this.#report(node.range?.[0] ?? 0, `${path} must be ${expects}, not ${found}`);
+  }
+}
+
+export const text: Decoder<string> = {
+  expects: 'a non-empty string',
+  placeholder: '',
+  read: (value) => (typeof value === 'string' && value !== '' && value.length <= 4096 ? value : null),
+};
+
+/** RFC 1123 label or subdomain: what Kubernetes names are made of. */
+export const name: Decoder<string> = {
+  expects: 'a name of lower-case letters, digits, "-" and ".", such as orders-1',
+  placeholder: '',
+  read: (value) =>
+    typeof value === 'string' && value.length <= 253 && /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(value) ? value : null,
+};
+
+export const flag: Decoder<boolean> = {
+  expects: 'true or false',
+  placeholder: false,
+  read: (value) => (typeof value === 'boolean' ? value : null),
+};
+
+export function integer(min: number, max: number): Decoder<number> {
+  return {
+    expects: `a whole number from ${min} to ${max}`,
+    placeholder: min,
+    read: (value) =>
+      Number.isSafeInteger(value) && Number(value) >= min && Number(value) <= max ? Number(value) : null,
+  };
+}
+
+export function oneOf<const T extends string>(...words: readonly [T, ...T[]]): Decoder<T> {
+  return {
+    expects: `one of ${words.join(', ')}`,
+    placeholder: words[0],
+    read: (value) => words.find((word) => word === value) ?? null,
+  };
+}
+
+export const ip: Decoder<string> = {
+  expects: 'an IP address without port',
+  placeholder: '',
+  read: (value) => (typeof value === 'string' && isIP(value) !== 0 ? value : null),
+};
+
+const ADDRESS = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):([0-9]{1,5})$/;
+
+export const address: Decoder<SocketAddress> = {
+  expects: 'an IP address and a port from 1 to 65535, such as "127.0.0.1:8080" or "[::1]:8080"',
+  placeholder: { address: '', port: 0 },
+  read(value) {
+    const parts = typeof value === 'string' ? ADDRESS.exec(value) : null;
+    if (parts === null) return null;
+    const [, six, four, digits = ''] = parts;
+    const port = Number(digits);
+    if (port < 1 || port > 65_535 || isIP(six ?? four ?? '') !== (six === undefined ? 4 : 6)) return null;
+    return { address: (six ?? four ?? '').toLowerCase(), port };
+  },
+};
+
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** Milliseconds from `250ms`, `30s`, `5m`, `1h`; bounds in milliseconds. */
+export function duration(min: number, max: number): Decoder<number> {
+  return {
+    expects: `a duration such as 30s, 5m or 1h, from ${formatDuration(min)} to ${formatDuration(max)}`,
+    placeholder: min,
+    read(value) {
+      const parts = typeof value === 'string' ? /^([0-9]{1,9})(ms|s|m|h)$/.exec(value) : null;
+      if (parts === null) return null;
+      const ms = Number(parts[1]) * (UNITS[parts[2] ?? ''] ?? Number.NaN);
+      return ms >= min && ms <= max ? ms : null;
+    },
+  };
+}
+
+function formatDuration(ms: number): string {
+  for (const [unit, size] of Object.entries(UNITS).reverse())
+    if (ms >= size && ms % size === 0) return `${ms / size}${unit}`;
+  return `${ms}ms`;
+}
+
+/** Bytes from a whole number, or `64KiB`, `1MiB`. */
+export function bytes(min: number, max: number): Decoder<number> {
+  return {
+    expects: `a size such as 256KiB, from ${min} to ${max} bytes`,
+    placeholder: min,
+    read(value) {
+      const parts =
+        typeof value === 'number'
+          ? [null, String(value), '']
+          : typeof value === 'string'
+            ? /^([0-9]{1,9})(KiB|MiB)$/.exec(value)
+            : null;
+      if (parts === null) return null;
+      const size = Number(parts[1]) * (parts[2] === 'KiB' ? 1024 : parts[2] === 'MiB' ? 1024 * 1024 : 1);
+      return Number.isSafeInteger(size) && size >= min && size <= max ? size : null;
+    },
+  };
+}

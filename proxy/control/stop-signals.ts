@@ -1,0 +1,46 @@
+import { constants } from 'node:os';
+
+const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
+
+/** The first SIGTERM, SIGINT or request on the admin port asks for a drain, a further signal for the end at once. */
+export class StopSignals {
+  readonly #drain = Promise.withResolvers<void>();
+  readonly #end = Promise.withResolvers<void>();
+  #draining = false;
+  #exitCode: number | null = null;
+  readonly #listener = (signal: NodeJS.Signals): void => {
+    if (!this.#draining) {
+      this.requestDrain();
+      return;
+    }
+    // What a shell reports of a process that died by the signal.
+    this.#exitCode = 128 + constants.signals[signal];
+    this.#end.resolve();
+  };
+
+  constructor() {
+    for (const signal of SIGNALS) process.on(signal, this.#listener);
+  }
+
+  get drainRequested(): Promise<void> {
+    return this.#drain.promise;
+  }
+
+  get endRequested(): Promise<void> {
+    return this.#end.promise;
+  }
+
+  /** Set by the signal that ended a drain: 143 for SIGTERM, 130 for SIGINT. */
+  get exitCode(): number | null {
+    return this.#exitCode;
+  }
+
+  requestDrain(): void {
+    this.#draining = true;
+    this.#drain.resolve();
+  }
+
+  close(): void {
+    for (const signal of SIGNALS) process.off(signal, this.#listener);
+  }
+}

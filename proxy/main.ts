@@ -1,0 +1,218 @@
+import { readFileSync } from 'node:fs';
+import { EXIT, messageOf, PosternError } from '../mesh/errors.ts';
+import { announcedTunnel, listenersOf, type ProxyConfig } from './config.ts';
+import { Acknowledger } from './control/acknowledger.ts';
+import { type Clock, systemClock } from './control/clock.ts';
+import { ControlPlaneClient } from './control/control-plane-client.ts';
+import { ControlPlaneConnector } from './control/control-plane-request.ts';
+import { adminRoutes, healthRoutes, metricsRoutes } from './control/endpoints.ts';
+import { HttpServer } from './control/http-server.ts';
+import { Identity } from './control/identity.ts';
+import { probeListener } from './control/listen-probe.ts';
+import { Output } from './control/logging.ts';
+import { Metrics } from './control/metrics.ts';
+import { PushStream } from './control/push-stream.ts';
+import { expiresAt } from './control/renewal.ts';
+import { Rollout } from './control/rollout.ts';
+import { SeriesTable } from './control/series-table.ts';
+import { StopSignals } from './control/stop-signals.ts';
+import { ResourceStore } from './control/store.ts';
+import { Supervisor } from './control/supervisor.ts';
+import { ControlPlaneTrust } from './control/trust.ts';
+import type { WorkerConfig } from './worker/messages.ts';
+
+export interface ProxyOptions {
+  /** The data plane's module; tests give another. */
+  readonly workerUrl?: URL;
+  readonly clock?: Clock;
+  /** Descriptor for log and access-log lines. Default: stdout. */
+  readonly outputFd?: number;
+}
+
+/**
+ * The sidecar, from start to end: resolves to the exit code once it has been asked to stop and everything is closed.
+ *
+ * @throws PosternError where it cannot start: an address in use, no privilege, a refused join token.
+ */
+export async function runProxy(config: ProxyConfig, options: ProxyOptions = {}): Promise<number> {
+  const { clock = systemClock, workerUrl = new URL('./worker/worker.ts', import.meta.url) } = options;
+  const version = ownVersion();
+  const { workload } = config;
+
+  const output = new Output({
+    level: config.logLevel,
+    base: { proxy: `${workload.namespace}/${workload.name}` },
+    ...(options.outputFd === undefined ? {} : { fd: options.outputFd }),
+  });
+  const log = output.logger;
+  const signals = new StopSignals();
+  const store = new ResourceStore();
+  const series = new SeriesTable(clock, log);
+  const rollout = new Rollout({ store, clock, log });
+  const supervisor = new Supervisor({
+    workerUrl,
+    workers: config.workers,
+    config: workerConfig(config),
+    rollout,
+    series,
+    output,
+    clock,
+  });
+
+  const trust = new ControlPlaneTrust(config.controlPlane.caFile, config.trustDomain);
+  const client = new ControlPlaneClient(new ControlPlaneConnector(config.controlPlane.address, trust), trust);
+  const identity = new Identity({
+    workload,
+    joinTokenFile: config.controlPlane.joinTokenFile,
+    ttlSeconds: config.certificate.ttlMs === null ? null : Math.ceil(config.certificate.ttlMs / 1000),
+    authority: client,
+    trust,
+    clock,
+    log,
+    onSvid: (svid) => {
+      const { spiffeId, serial, notAfter } = svid;
+      log.info({ spiffeId, serial, notAfter: new Date(notAfter).toISOString() }, 'new certificate');
+      supervisor.useSvid(svid);
+      stream.useSvid(svid);
+    },
+  });
+  const acknowledger = new Acknowledger({
+    send: async (ack, signal) => {
+      if (identity.current !== null) await client.acknowledge(ack, identity.current, signal);
+    },
+    clock,
+    log,
+  });
+  let connected = false;
+  const stream = new PushStream({
+    client,
+    registration: { ...workload, tunnel: announcedTunnel(config) },
+    proxyVersion: version,
+    clock,
+    log,
+    held: () => store.version,
+    apply: async (delta) => {
+      await rollout.apply(delta);
+      const roots = store.roots();
+      trust.setRoots(roots);
+      identity.followRoots(roots);
+      log.info(
+        { version: delta.version, full: delta.full, upserts: delta.upserts.length, removes: delta.removes.length },
+        'push applied',
+      );
+      acknowledger.acknowledge({ workload: workload.name, version: delta.version, rejected: store.rejected() });
+    },
+    onConnected: (now) => {
+      connected = now;
+    },
+    onRenewalWanted: (why) => identity.renewSoon(why),
+  });
+
+  let draining = false;
+  const metrics = new Metrics(series, () => ({
+    version,
+    certificateExpiresAt: identity.current === null ? null : expiresAt(identity.current),
+    connected,
+    pushVersion: store.version,
+    pushAge: store.changedAt === null ? null : clock.now() - store.changedAt,
+    rejectedResources: store.rejected().length,
+    workerRestarts: supervisor.restarts,
+    droppedLines: output.droppedLines,
+  }));
+  const readiness = () => ({
+    certificate: identity.valid,
+    resources: store.version !== null,
+    listeners: supervisor.serving,
+    draining,
+  });
+  const inside = {
+    config,
+    version,
+    store,
+    supervisor,
+    output,
+    svid: () => identity.current,
+    connected: () => connected,
+    drain: () => signals.requestDrain(),
+  };
+  const servers = [
+    new HttpServer({ what: 'admin.listen', at: config.admin.listen, routes: adminRoutes(inside), guarded: true, log }),
+    new HttpServer({
+      what: 'metrics.listen',
+      at: config.metrics.listen,
+      routes: metricsRoutes(metrics),
+      guarded: false,
+      log,
+    }),
+    new HttpServer({
+      what: 'health.listen',
+      at: config.health.listen,
+      routes: healthRoutes(readiness),
+      guarded: false,
+      log,
+    }),
+  ];
+
+  try {
+    log.info({ version, pid: process.pid, workers: config.workers }, 'starting');
+    for (const { what, at, shared } of listenersOf(config)) if (shared) await probeListener(what, at);
+    for (const server of servers) await server.listen();
+
+    // Whichever comes first: a stop was asked for, or the sidecar cannot go on.
+    const streaming = stream.run();
+    const failure = failed(supervisor.start(), identity.run());
+    await Promise.race([signals.drainRequested, failure]);
+
+    draining = true;
+    stream.close();
+    await Promise.race([streaming, signals.endRequested]);
+    log.info({ deadlineMs: config.drainTimeoutMs }, 'draining: no new connections; a second signal ends at once');
+    const forced = await Promise.race([supervisor.drain(config.drainTimeoutMs), signals.endRequested]);
+    if (typeof forced === 'number') log.info({ forced }, 'drained');
+    return signals.exitCode ?? EXIT.ok;
+  } catch (error) {
+    log.error({ code: error instanceof PosternError ? error.code : 'ERR_UNEXPECTED' }, messageOf(error));
+    throw error;
+  } finally {
+    signals.close();
+    identity.close();
+    stream.close();
+    acknowledger.close();
+    rollout.close();
+    await supervisor.close();
+    client.close();
+    await Promise.all(servers.map((server) => server.close()));
+    await output.flush();
+  }
+}
+
+/** Rejects with the first failure of what should run for good; never resolves. */
+function failed(...lasting: readonly Promise<void>[]): Promise<never> {
+  return new Promise((_, reject) => {
+    for (const one of lasting) one.catch(reject);
+  });
+}
+
+function workerConfig(config: ProxyConfig): Omit<WorkerConfig, 'index'> {
+  const { workload, inbound, outbound, expose, upstreams, accessLog, logLevel, limits } = config;
+  const { name, namespace, serviceAccount, labels, addresses } = workload;
+  const ownPorts = [config.admin, config.metrics, config.health].map(({ listen }) => listen.port);
+  return {
+    workload: { name, namespace, serviceAccount, labels, addresses },
+    inbound,
+    outbound,
+    expose,
+    upstreams,
+    ownPorts,
+    accessLog,
+    logLevel,
+    limits,
+  };
+}
+
+function ownVersion(): string {
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
+  return version;
+}

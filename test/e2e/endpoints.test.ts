@@ -1,0 +1,108 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { App, Client, echoApp, isAllowed, ping, type TcpAddress } from '../support/apps.ts';
+import { eventually } from '../support/eventually.ts';
+import { FakeSidecar } from '../support/fake-sidecar.ts';
+import { Mesh, peerAuthenticationManifest, serviceManifest } from '../support/mesh.ts';
+
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 90_000 });
+
+const ORDERS = 'orders.shop:8080';
+const LEGACY = 'legacy.shop:9000';
+const named = (name: string): Promise<App> => App.start((socket) => socket.end(name));
+
+let one: App;
+let two: App;
+let legacy: App;
+let mesh: Mesh;
+const frontend = (service: string): TcpAddress => mesh.workload('frontend').upstream(service);
+
+/** How many of `count` connections each endpoint answered. */
+async function answers(count: number): Promise<{ readonly [name: string]: number }> {
+  const counts: { [name: string]: number } = {};
+  for (let i = 0; i < count; i++) {
+    const client = await Client.dial(frontend(ORDERS));
+    client.write('?');
+    const name = (await client.readToEnd()).toString();
+    client.destroy();
+    counts[name] = (counts[name] ?? 0) + 1;
+  }
+  return counts;
+}
+
+beforeAll(async () => {
+  one = await named('one');
+  two = await named('two');
+  legacy = await echoApp();
+  const orders = { serviceAccount: 'orders', labels: { app: 'orders' } };
+  const entry = {
+    apiVersion: 'networking.istio.io/v1',
+    kind: 'WorkloadEntry',
+    metadata: { name: 'legacy-1', namespace: 'shop' },
+    spec: { address: '127.0.0.1', labels: { app: 'legacy' }, ports: { tcp: legacy.port } },
+  };
+  mesh = await Mesh.start({
+    manifests: {
+      'orders.yaml': serviceManifest('orders', 8080),
+      'legacy.yaml': serviceManifest('legacy', 9000),
+      'entry.yaml': JSON.stringify(entry),
+    },
+    workloads: [
+      { name: 'orders-1', ...orders, expose: [{ port: 8080, application: one }] },
+      { name: 'orders-2', ...orders, expose: [{ port: 8080, application: two }] },
+      { name: 'frontend', upstreams: [ORDERS, LEGACY] },
+    ],
+  });
+  await eventually(async () => Object.keys(await answers(10)).length === 2, { what: 'both endpoints to answer' });
+});
+
+afterAll(async () => {
+  await mesh?.stop();
+  for (const app of [one, two, legacy]) await app?.close();
+});
+
+describe('the endpoints of a service', () => {
+  test('share its connections', async () => {
+    const counts = await answers(100);
+    expect(Math.min(counts.one ?? 0, counts.two ?? 0)).toBeGreaterThan(15);
+  });
+
+  test('that refuse are skipped: no connection fails while one is gone, before the registry knows', async () => {
+    await mesh.workload('orders-2').kill('SIGKILL');
+    expect(await answers(50)).toEqual({ one: 50 });
+  });
+
+  test('that come back are used again', async () => {
+    await mesh.startSidecar('orders-2', { newToken: true });
+    await eventually(async () => (await answers(10)).two !== undefined, {
+      what: 'the second endpoint',
+      timeoutMs: 40_000,
+    });
+  });
+});
+
+test('a workload without a sidecar is reached in plaintext', async () => {
+  await eventually(() => isAllowed(frontend(LEGACY)), { what: 'the WorkloadEntry to be an endpoint' });
+  await ping(frontend(LEGACY));
+});
+
+test('a workload whose mode is DISABLE is called in plaintext, at its own address', async () => {
+  const address = mesh.newAddress();
+  let direct = 0;
+  const plain = createServer((socket) => {
+    direct++;
+    socket.on('error', () => undefined);
+    socket.pipe(socket);
+  });
+  plain.listen(8080, address);
+  await once(plain, 'listening');
+  mesh.editManifest('plain.yaml', serviceManifest('plain', 8080));
+  mesh.editManifest('plain-mode.yaml', peerAuthenticationManifest('plain', 'plain', 'DISABLE'));
+  const fake = await FakeSidecar.register(mesh, 'plain', address, { address, port: 15_008 });
+  const caller = await mesh.addWorkload({ name: 'caller', upstreams: ['plain.shop:8080'] });
+  await eventually(() => isAllowed(caller.upstream('plain.shop:8080')), { what: 'the plaintext call' });
+  expect(direct).toBeGreaterThan(0);
+  fake.close();
+  plain.close();
+});

@@ -1,0 +1,125 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer, type Server } from 'node:https';
+import type { TLSSocket } from 'node:tls';
+import type { AckRequest, CertificateRequest, ServerMessage, StreamRequest } from '../../../../mesh/push.ts';
+import type { Resource } from '../../../../mesh/resources.ts';
+import { describeCertificate } from '../../../../mesh/x509/certificate.ts';
+import { ThrowAwayCa } from './throw-away-ca.ts';
+
+export interface OpenStream {
+  readonly request: StreamRequest;
+  /** Serial of the client certificate. */
+  readonly serial: string;
+  readonly response: ServerResponse;
+}
+
+/** The API of mesh/push.ts, as simple as it can be, doing what a test tells it. */
+export class FakeControlPlane {
+  readonly ca = new ThrowAwayCa();
+  readonly streams: OpenStream[] = [];
+  readonly acks: AckRequest[] = [];
+  /** Proof of each certificate given: a token or `certificate`. */
+  readonly proofs: string[] = [];
+  /** Tokens that may be used, once each. */
+  readonly tokens = new Set<string>();
+  ttlMs = 3_600_000;
+  /** What a new stream gets first. */
+  greeting: (request: StreamRequest) => readonly ServerMessage[] = () => [];
+  /** Set: every request is refused with it. */
+  refuse: { status: number; code: string } | null = null;
+  readonly #server: Server;
+  #port = 0;
+
+  constructor(identity = 'ns/postern-system/sa/control-plane') {
+    const credentials = this.ca.server(identity);
+    this.#server = createServer(
+      { ...credentials, minVersion: 'TLSv1.3', ca: this.ca.root, requestCert: true, rejectUnauthorized: false },
+      (request, response) => void this.#serve(request, response),
+    );
+  }
+
+  async listen(port = 0): Promise<void> {
+    await new Promise<void>((resolve) => this.#server.listen(port, '127.0.0.1', resolve));
+    const bound = this.#server.address();
+    this.#port = typeof bound === 'object' && bound !== null ? bound.port : 0;
+  }
+
+  get address(): string {
+    return `https://127.0.0.1:${this.#port}`;
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  /** The streams that are open now. */
+  get open(): OpenStream[] {
+    return this.streams.filter(({ response }) => !response.closed);
+  }
+
+  send(message: ServerMessage): void {
+    for (const { response } of this.open) response.write(`${JSON.stringify(message)}\n`);
+  }
+
+  push(version: string, upserts: readonly Resource[], full = false): void {
+    this.send({ type: 'delta', version, full, upserts, removes: [] });
+  }
+
+  /** Ends listener and connections, as when the process dies. */
+  async close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#server.closeAllConnections();
+    await closed;
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    response.on('error', () => undefined);
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk);
+    const body = chunks.length > 0 ? JSON.parse(Buffer.concat(chunks).toString()) : null;
+    if (this.refuse !== null) return answer(response, this.refuse.status, { error: 'refused by the test', code: this.refuse.code });
+    switch (`${request.method} ${request.url}`) {
+      case 'GET /v1/trust-bundle':
+        response.end(this.ca.root);
+        return;
+      case 'POST /v1/certificates':
+        return this.#certify(request, response, body);
+      case 'POST /v1/stream':
+        return this.#stream(request, response, body);
+      case 'POST /v1/ack':
+        this.acks.push(body);
+        response.writeHead(204).end();
+        return;
+      default:
+        return answer(response, 404, { error: 'no such path', code: 'not-found' });
+    }
+  }
+
+  #certify(request: IncomingMessage, response: ServerResponse, { csr, spiffeId = '' }: CertificateRequest): void {
+    const token = request.headers.authorization?.replace('Bearer ', '') ?? null;
+    if (token !== null && !this.tokens.delete(token)) return answer(response, 401, { error: 'no such token', code: 'token-used' });
+    if (token === null && clientCertificate(request) === null) return answer(response, 401, { error: 'no proof', code: 'unauthenticated' });
+    this.proofs.push(token ?? 'certificate');
+    const now = Date.now();
+    answer(response, 200, this.ca.sign(csr, spiffeId, now - 1000, now + this.ttlMs));
+  }
+
+  #stream(request: IncomingMessage, response: ServerResponse, body: StreamRequest): void {
+    const certificate = clientCertificate(request);
+    if (certificate === null) return answer(response, 401, { error: 'no certificate', code: 'unauthenticated' });
+    response.writeHead(200, { 'content-type': 'application/x-ndjson' });
+    response.flushHeaders();
+    this.streams.push({ request: body, serial: certificate.serial, response });
+    for (const message of this.greeting(body)) response.write(`${JSON.stringify(message)}\n`);
+  }
+}
+
+function clientCertificate(request: IncomingMessage) {
+  const socket = request.socket as TLSSocket;
+  const certificate = socket.getPeerX509Certificate();
+  return socket.authorized && certificate !== undefined ? describeCertificate(certificate) : null;
+}
+
+function answer(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+}

@@ -1,0 +1,48 @@
+import { appendFileSync, openSync } from 'node:fs';
+import { workerData } from 'node:worker_threads';
+import type { FromWorker, ToWorker, WorkerStart } from '../../../../proxy/worker/messages.ts';
+
+/**
+ * Stands in for the data plane: answers as messages.ts says and does what the names of the resources that it is sent ask for.
+ * FAKE_WORKER_DIARY names a file to which it writes all that it is sent, private keys included.
+ */
+const { config, port, counters } = workerData as WorkerStart;
+const slots = new Float64Array(counters);
+const diary = process.env.FAKE_WORKER_DIARY;
+const post = (message: FromWorker): void => port.postMessage(message);
+
+port.on('message', (message: ToWorker) => {
+  if (diary !== undefined) appendFileSync(diary, `${JSON.stringify({ worker: config.index, ...message })}\n`);
+  switch (message.type) {
+    case 'resources': {
+      const names = message.upserts.map(({ name }) => name);
+      if (names.includes('test/crash')) throw new Error('the test asked for a crash');
+      const rejected = message.upserts.filter(({ name }) => name.startsWith('test/reject'));
+      slots[0] = (slots[0] ?? 0) + 1;
+      post({
+        type: 'applied',
+        version: message.version,
+        rejected: rejected.map(({ kind, name }) => ({ key: `${kind}/${name}`, reason: 'the test asked for it' })),
+      });
+      return;
+    }
+    case 'query':
+      post({ type: 'reply', id: message.id, data: [{ what: message.what }] });
+      return;
+    case 'drain':
+      post({ type: 'access', lines: '{"access":"the last connection"}\n' });
+      if (process.env.FAKE_WORKER_NEVER_DRAINS === undefined) post({ type: 'drained', forced: 0 });
+      return;
+    default:
+      return;
+  }
+});
+
+if (process.env.FAKE_WORKER_FATAL !== undefined) {
+  post({ type: 'fatal', code: 'ERR_ADDRESS_IN_USE', message: 'inbound.listen is in use' });
+  port.close();
+} else {
+  post({ type: 'series', slot: 0, metric: 'postern_accept_paused_total', labels: {} });
+  post({ type: 'log', level: 'info', msg: 'a line of the worker', fields: {} });
+  post({ type: 'ready', eventFd: openSync('/dev/null', 'w') });
+}
