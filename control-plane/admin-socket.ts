@@ -162,11 +162,16 @@ function tokenRequest(body: { readonly [key: string]: unknown }): NewJoinToken {
     throw badRequest('namespace and serviceAccount are needed');
   }
   if (ttlSeconds !== undefined && typeof ttlSeconds !== 'number') throw badRequest('ttlSeconds must be a number');
-  const pairs = Object.entries(labels === undefined ? {} : objectOf(labels)).map(([key, value]): [string, string] => {
-    if (typeof value !== 'string') throw badRequest('labels must be strings');
-    return [key, value];
+  return { namespace, serviceAccount, ttlSeconds, labels: labels === undefined ? {} : labelsOf(labels) };
+}
+
+function labelsOf(value: unknown): { readonly [key: string]: string } {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw badRequest('labels must be an object');
+  const pairs = Object.entries(value).map(([key, text]: [string, unknown]): [string, string] => {
+    if (typeof text !== 'string') throw badRequest('labels must be strings');
+    return [key, text];
   });
-  return { namespace, serviceAccount, ttlSeconds, labels: Object.fromEntries(pairs) };
+  return Object.fromEntries(pairs);
 }
 
 function subjectOf({ subject }: { readonly [key: string]: unknown }): string {

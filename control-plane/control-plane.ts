@@ -259,7 +259,7 @@ export class ControlPlane {
     const { fault, problems, manifests } = this.#source;
     const { sourceAvailable, manifestObjects } = this.#metrics;
     this.#problems.set('files', problems);
-    if (fault !== null) this.#log.error({ code: fault.code }, fault.message);
+    if (fault !== null) this.#log.error({ code: fault.code }, `${fault.message}; what was read before stays in force`);
     sourceAvailable.set(fault === null ? 1 : 0);
     manifestObjects.reset();
     for (const { kind } of manifests) manifestObjects.inc({ kind });

@@ -38,6 +38,6 @@ export class ProblemLog {
       return;
     }
     this.#metrics.manifestErrors.inc();
-    this.#log.error(fields, `${text} (this changes nothing: the last good version stays in force)`);
+    this.#log.error(fields, `${text} (it changes nothing until it is put right)`);
   }
 }

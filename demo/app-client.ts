@@ -71,10 +71,16 @@ export class AppClient {
   }
 }
 
+const IN_WORDS: { readonly [code: string]: string } = {
+  '': 'connection closed',
+  ECONNRESET: 'the connection was closed',
+  ECONNREFUSED: 'the connection was refused',
+};
+
 /** How a call went, in a few words. */
 export function outcomeOf(result: CallResult): string {
   if (result.status !== null && result.error === null) return `${result.status} in ${result.ms.toFixed(1)} ms`;
-  return `no answer: ${result.error ?? 'connection closed'}`;
+  return `no answer: ${IN_WORDS[result.error ?? ''] ?? result.error}`;
 }
 
 export const succeeded = (result: CallResult): boolean => result.status === 200 && result.error === null;

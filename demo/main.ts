@@ -92,10 +92,13 @@ async function tellStory(options: DemoOptions, interruption: Interruption, out: 
     if (!options.once) await Promise.race([stayUp(mesh, directory, out, interruption.signal), roster.untilFailure()]);
     return out.failed.length === 0 ? EXIT.ok : EXIT.failure;
   } finally {
+    // Children may have been unref'd by whoever awaits their end: the event loop must not run dry before all is closed.
+    const alive = setInterval(() => {}, 1000);
     out.line(out.style('dim', '\nending all processes …'));
     await roster.stopAll(GRACE_MS);
     await site?.close();
     directory.release();
+    clearInterval(alive);
   }
 }
 

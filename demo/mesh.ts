@@ -1,11 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { AccessLog } from './access-log.ts';
 import { AppClient } from './app-client.ts';
 import type { DemoDirectory } from './directory.ts';
 import { until, untilReady } from './http.ts';
 import type { ManagedProcess, ProcessRoster } from './processes.ts';
+import { parseLine, SidecarLog } from './sidecar-log.ts';
 import type { Place, Role, Site } from './sites/site.ts';
 import { NAMESPACE, PORTS, TRUST_DOMAIN, type WorkloadName } from './workloads.ts';
 
@@ -18,13 +18,13 @@ const START_TIMEOUT_MS = 60_000;
 /** A sidecar that is told to end lets connections finish for this long. */
 const DRAIN_TIMEOUT = '2s';
 
-/** A running workload: its application, and its sidecar's access log. */
+/** A running workload: its application, and what its sidecar logs. */
 export interface Workload {
   readonly name: WorkloadName;
   readonly place: Place;
   readonly app: AppClient;
   readonly appPid: number;
-  readonly accessLog: AccessLog;
+  readonly log: SidecarLog;
 }
 
 /** The small mesh: control plane, workloads with their sidecars, and somebody outside of it. */
@@ -33,19 +33,32 @@ export interface Mesh {
   readonly workloads: { readonly [name in WorkloadName]: Workload };
   /** An application without a sidecar, on the same network. */
   readonly outsider: AppClient;
+  /** What is wrong with the manifests, each time the control plane says so. */
+  onManifestProblem(listener: (problem: string) => void): void;
 }
 
 /** Starts it all and waits until every sidecar is ready. Whoever made `roster` and `site` ends what was started, also after a failure. */
 export async function startMesh(site: Site, directory: DemoDirectory, roster: ProcessRoster): Promise<Mesh> {
   const builder = new MeshBuilder(site, directory, roster);
-  await builder.startControlPlane();
+  const controlPlane = await builder.startControlPlane();
   const [frontend, orders, payments, outsider] = await Promise.all([
     builder.startWorkload('frontend'),
     builder.startWorkload('orders'),
     builder.startWorkload('payments'),
     builder.startApp(site.outsider, null),
   ]);
-  return { site, workloads: { frontend, orders, payments }, outsider: outsider.app };
+  return {
+    site,
+    workloads: { frontend, orders, payments },
+    outsider: outsider.app,
+    onManifestProblem: (listener) => controlPlane.onLine((line) => reportProblem(line, listener)),
+  };
+}
+
+/** Complaints about manifests are the control plane's log lines that name a file. */
+function reportProblem(text: string, listener: (problem: string) => void): void {
+  const line = parseLine(text);
+  if (line !== null && 'file' in line && 'line' in line) listener(line.msg);
 }
 
 class MeshBuilder {
@@ -59,7 +72,7 @@ class MeshBuilder {
     this.#roster = roster;
   }
 
-  async startControlPlane(): Promise<void> {
+  async startControlPlane(): Promise<ManagedProcess> {
     const place = this.#site.controlPlane;
     const adminAddress = this.#site.redirected ? '127.0.0.1' : place.address;
     const config = {
@@ -70,7 +83,7 @@ class MeshBuilder {
       trustDomain: TRUST_DOMAIN,
     };
     const folder = this.#directory.workload(place.name, { 'control-plane.yaml': stringify(config) }, null);
-    this.#start(
+    const controlPlane = this.#start(
       place.name,
       place,
       [...POSTERN, 'control-plane', '--config', join(folder, 'control-plane.yaml')],
@@ -83,6 +96,7 @@ class MeshBuilder {
       START_TIMEOUT_MS,
       async () => existsSync(this.#rootsFile) || `no ${this.#rootsFile}`,
     );
+    return controlPlane;
   }
 
   async startWorkload(name: WorkloadName): Promise<Workload> {
@@ -100,7 +114,7 @@ class MeshBuilder {
       [...POSTERN, 'proxy', '--config', join(folder, 'proxy.yaml')],
       'sidecar',
     );
-    const accessLog = new AccessLog(sidecar);
+    const log = new SidecarLog(sidecar);
     const ready = untilReady(
       `${name}'s sidecar`,
       this.#site.door(place, PORTS.health),
@@ -108,7 +122,7 @@ class MeshBuilder {
       START_TIMEOUT_MS,
     );
     await this.#unlessFailed(ready);
-    return { name, place, app, appPid: appProcess.pid ?? 0, accessLog };
+    return { name, place, app, appPid: appProcess.pid ?? 0, log };
   }
 
   /** `serves`: the workload whose application it is; null: it only calls. */

@@ -5,7 +5,7 @@ export interface Observation {
   readonly bytes: number;
   readonly segments: number;
   readonly tlsRecords: { readonly handshake: number; readonly 'application data': number; readonly other: number };
-  /** First bytes of the last segment that begins with a record of application data. */
+  /** The longest segment that begins with a record of application data. */
   readonly sample: Buffer | null;
 }
 
@@ -42,7 +42,7 @@ export class Observer {
       segments++;
       const type = tlsRecordType(payload);
       if (type !== null) tlsRecords[type]++;
-      if (type === 'application data') sample = payload.subarray(0, 16);
+      if (type === 'application data' && payload.length > (sample?.length ?? 0)) sample = payload;
     }
     return { bytes, segments, tlsRecords, sample };
   }

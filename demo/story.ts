@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type AccessRecord, decisionOf } from './access-log.ts';
 import { outcomeOf, succeeded } from './app-client.ts';
 import type { DemoDirectory } from './directory.ts';
 import { fetchFrom, until } from './http.ts';
@@ -10,6 +9,7 @@ import { readIdentities } from './identities.ts';
 import type { Mesh, Workload } from './mesh.ts';
 import { Observer } from './observer.ts';
 import type { ProcessRoster } from './processes.ts';
+import { type AccessRecord, decisionOf, isAccess, isRefusal, type LogLine, type Refusal } from './sidecar-log.ts';
 import { aligned, clockTime, remaining, type Terminal } from './terminal.ts';
 import { hexLine } from './wire.ts';
 import { NAMESPACE, PORTS, TRUST_DOMAIN, WORKLOAD_NAMES, type WorkloadName } from './workloads.ts';
@@ -87,17 +87,16 @@ export class Story {
   /** Makes one call and shows what the callee's access log says of it. `policy`: which must have decided; null: none did. */
   async #showCall(from: WorkloadName, to: WorkloadName, allowed: boolean, policy: string | null): Promise<void> {
     const { app } = this.#mesh.workloads[from];
-    const callee = this.#mesh.workloads[to];
-    const position = callee.accessLog.position;
+    const { log } = this.#mesh.workloads[to];
+    const { position } = log;
     const result = await app.call(this.#mesh.site.target(from, to));
-    const record = await callee.accessLog.find(position, RECORD_TIMEOUT_MS, (candidate) => isFrom(candidate, from));
+    const record = await log.find(position, RECORD_TIMEOUT_MS, (line): line is AccessRecord => isCallFrom(line, from));
     const answered = succeeded(result) && result.body.includes(`"service":"${to}"`);
     const expected = answered === allowed && (allowed || result.status === null);
-    this.#out.check(expected, `${`${from} → ${to}`.padEnd(22)}${outcomeOf(result)}`);
-    const decided = record === null ? 'nothing in its access log' : decisionOf(record);
-    const explained =
-      record !== null && record.policy === policy && record.verdict === (allowed ? 'allowed' : 'denied');
-    this.#out.check(explained, `${' '.repeat(22)}${to}’s sidecar: ${decided}`);
+    this.#out.check(expected, `${arrow(from, to)}${outcomeOf(result)}`);
+    const verdict = allowed ? 'allowed' : 'denied';
+    const decided = record === null ? 'nothing in the access log' : decisionOf(record);
+    this.#out.check(record?.verdict === verdict && record.policy === policy, `${arrow(`  at ${to}`)}${decided}`);
   }
 
   async #wire(): Promise<void> {
@@ -124,20 +123,24 @@ export class Story {
     const { bytes, segments, tlsRecords, sample } = observer.observed(PORTS.tunnel);
     this.#out.check(
       arrived && bytes > 0 && !observer.saw(secret),
-      `${secret} arrived; of it ${segments} segments with ${bytes} bytes crossed the wire, and it is in none of them`,
+      `${secret} arrived, but is in none of the ${segments} segments (${bytes} bytes) that crossed the wire`,
     );
-    this.#out.check(tlsRecords['application data'] > 0, `TLS records of application data, like this one:`);
-    if (sample !== null) this.#out.remark(`  ${hexLine(sample)}`);
-    this.#out.check(
-      observer.saw(openly),
-      `${openly}, which the outsider sent in plaintext, is seen: the capture works`,
-    );
+    const shown = sample === null ? 'none' : hexLine(sample);
+    this.#out.check(tlsRecords['application data'] > 0, `TLS records of application data instead:  ${shown}`);
+    this.#out.check(observer.saw(openly), `${openly} is seen: an outsider sent it in plaintext, so the capture works`);
   }
 
   async #plaintext(): Promise<void> {
     this.#out.chapter('A client without a sidecar', 'mutual-tls.yaml says STRICT: plaintext is refused');
+    const { log } = this.#mesh.workloads.orders;
+    const { position } = log;
     const result = await this.#mesh.outsider.call(this.#mesh.site.bypass('orders'));
-    this.#out.check(result.status === null && result.error !== null, `outsider → orders      ${outcomeOf(result)}`);
+    this.#out.check(
+      result.status === null && result.error !== null,
+      `${arrow('outsider', 'orders')}${outcomeOf(result)}`,
+    );
+    const refusal = await log.find<LogLine & Refusal>(position, RECORD_TIMEOUT_MS, isRefusal);
+    this.#out.check(refusal !== null, `${arrow('  at orders')}${refusal?.reason ?? 'nothing in the log'}`);
   }
 
   async #livePolicy(): Promise<void> {
@@ -150,7 +153,7 @@ export class Story {
     const target = this.#mesh.site.target('frontend', 'orders');
     const stream = await app.stream(target);
     const before = readFileSync(file, 'utf8');
-    const edited = before.replace(/(ns\/shop\/sa\/)frontend/, '$1nobody');
+    const edited = before.replace('sa/frontend"', 'sa/nobody"');
     const savedAt = Date.now();
     this.#directory.writeManifest(POLICY_FILE, edited);
     const late = sleep(SETTLE_TIMEOUT_MS, null, { ref: false });
@@ -163,7 +166,7 @@ export class Story {
         : `sa/frontend became sa/nobody: the stream was cut ${took} ms after the file was saved`,
     );
     const refused = await app.call(target);
-    this.#out.check(refused.status === null, `frontend → orders      ${outcomeOf(refused)}`);
+    this.#out.check(refused.status === null, `${arrow('frontend', 'orders')}${outcomeOf(refused)}`);
     const restoredAt = Date.now();
     this.#directory.writeManifest(POLICY_FILE, before);
     let answeredAt = 0;
@@ -194,10 +197,14 @@ export class Story {
   }
 }
 
-/** Whether a record is of a connection that this workload began, as the sidecar of the callee saw it. */
-function isFrom({ direction, source }: AccessRecord, workload: WorkloadName): boolean {
-  return direction === 'inbound' && source.principal === `spiffe://${TRUST_DOMAIN}/ns/${NAMESPACE}/sa/${workload}`;
+/** Whether a line is the record of a connection that this workload began, as the sidecar of the callee saw it. */
+function isCallFrom(line: LogLine, workload: WorkloadName): boolean {
+  const principal = `spiffe://${TRUST_DOMAIN}/ns/${NAMESPACE}/sa/${workload}`;
+  return isAccess(line) && line.direction === 'inbound' && line.source.principal === principal;
 }
+
+/** `frontend → orders`, as wide as the widest. */
+const arrow = (from: string, to = ''): string => (to === '' ? from : `${from} → ${to}`).padEnd(22);
 
 /** The sum over all series of a metric in the Prometheus text format. */
 function sumOf(text: string, metric: string): number {

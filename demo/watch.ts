@@ -29,6 +29,7 @@ export async function watchManifests(
 ): Promise<void> {
   const allowed = await tryAll(mesh);
   showMatrix(out, allowed);
+  mesh.onManifestProblem((problem) => out.line(`  ${timestamp(out)}  ${out.style('yellow', problem)}`));
   let changedAt = 0;
   let wake = Promise.withResolvers<void>();
   const watcher = watch(directory.manifests, (_event, file) => {
@@ -50,6 +51,8 @@ export async function watchManifests(
     watcher.close();
   }
 }
+
+const timestamp = (out: Terminal): string => out.style('dim', clockTime(new Date()));
 
 /** Which calls go through now. */
 async function tryAll(mesh: Mesh): Promise<Map<string, boolean>> {
@@ -73,7 +76,7 @@ async function showChanges(mesh: Mesh, out: Terminal, allowed: Map<string, boole
     if (result === undefined || allowed.get(key) === result.allowed) continue;
     allowed.set(key, result.allowed);
     const verdict = result.allowed ? out.style('green', 'now allowed') : out.style('red', 'now denied ');
-    out.line(`  ${out.style('dim', clockTime(new Date()))}  ${key.padEnd(22)}${verdict}  ${result.outcome}`);
+    out.line(`  ${timestamp(out)}  ${key.padEnd(22)}${verdict}  ${result.outcome}`);
   }
 }
 

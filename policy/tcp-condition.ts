@@ -103,10 +103,10 @@ function principalKey(value: string): IndexKey | null {
   if (match.kind === 'exact') return { kind: 'principal', value };
   if (match.kind === 'present') return null;
   const parts = match.text.split('/');
-  const [trustDomain, ns, namespace = '', sa, account = ''] = parts;
-  // `*/ns/shop/sa/orders`: with nothing but the trust domain left open.
+  const [, ns, namespace = '', sa, account = ''] = parts;
+  // `*/ns/shop/sa/orders`: with nothing but the trust domain left open, or its start.
   if (match.kind === 'suffix') {
-    const isWhole = parts.length === 5 && trustDomain === '' && ns === 'ns' && sa === 'sa';
+    const isWhole = parts.length === 5 && ns === 'ns' && sa === 'sa';
     return isWhole ? { kind: 'serviceAccount', value: `${namespace}/${account}` } : null;
   }
   // `cluster.local/ns/shop/*`: the slash after the namespace closes it.

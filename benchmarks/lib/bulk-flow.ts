@@ -7,8 +7,6 @@ import type { Endpoint } from './contender.ts';
 const TICK_MS = 2;
 const READ_BYTES = 64 * 1024;
 const CONNECT_TIMEOUT_MS = 10_000;
-/** A flow that got less than this share of its rate was no flow to measure beside. */
-const LEAST_SHARE = 0.8;
 
 /**
  * A download on one connection that reads at a steady rate and leaves the rest to back-pressure, as a slow consumer does.
@@ -16,7 +14,7 @@ const LEAST_SHARE = 0.8;
  */
 export class BulkFlow {
   readonly #socket: Socket;
-  readonly #bytesPerSecond: number;
+  readonly #wantedPerSecond: number;
   #started = performance.now();
   readonly #timer: NodeJS.Timeout;
   #failure: Error | null = null;
@@ -24,7 +22,7 @@ export class BulkFlow {
   #paused = false;
 
   private constructor(target: Endpoint, bytesPerSecond: number) {
-    this.#bytesPerSecond = bytesPerSecond;
+    this.#wantedPerSecond = bytesPerSecond;
     this.#socket = connect({
       host: target.address,
       port: target.port,
@@ -52,14 +50,10 @@ export class BulkFlow {
     return flow;
   }
 
-  /** @throws PosternError ERR_BENCH_LOAD where the flow broke or fell far behind its rate. */
-  assertFlowing(): void {
+  /** Bytes a second so far. @throws PosternError ERR_BENCH_LOAD where the flow broke. */
+  bytesPerSecond(): number {
     if (this.#failure !== null) throw this.#failure;
-    const share = this.#read / this.#allowance();
-    if (share < LEAST_SHARE) {
-      const percent = Math.round(share * 100);
-      throw new PosternError('ERR_BENCH_LOAD', `the bulk flow got only ${percent} % of its rate: nothing to compare`);
-    }
+    return (this.#read * 1000) / (performance.now() - this.#started);
   }
 
   close(): void {
@@ -69,7 +63,7 @@ export class BulkFlow {
   }
 
   #allowance(): number {
-    return ((performance.now() - this.#started) * this.#bytesPerSecond) / 1000;
+    return ((performance.now() - this.#started) * this.#wantedPerSecond) / 1000;
   }
 
   /** Whether to read on. */

@@ -1,3 +1,4 @@
+import { PosternError } from '../../mesh/errors.ts';
 import { Backend, SMALL_PATH } from '../lib/backend.ts';
 import { BulkFlow } from '../lib/bulk-flow.ts';
 import type { Contender, Endpoint } from '../lib/contender.ts';
@@ -23,9 +24,14 @@ export interface Pair<T> {
   readonly postern: T;
 }
 
-export interface LatencyRound extends Pair<Latency> {
+/** Latency, and what the bulk flow beside it carried, bytes a second; 0 where there was none. */
+export interface LatencySample extends Latency {
+  readonly flow: number;
+}
+
+export interface LatencyRound extends Pair<LatencySample> {
   /** Straight to the backend. */
-  readonly direct: Latency;
+  readonly direct: LatencySample;
 }
 
 /** All that was measured; the rounds of a workload in order. */
@@ -91,28 +97,35 @@ class L4Suite {
   }
 
   async memory(plan: L4Plan): Promise<Pair<MemoryFigures>> {
-    return await this.#inTurn((contender) => measureMemory(this.#bench, contender, plan.memory));
+    return await this.#inTurn('memory', (contender) => measureMemory(this.#bench, contender, plan.memory));
   }
 
   /** Every workload once, the contenders directly after one another: nothing that drifts has time to drift. */
   async round(plan: L4Plan): Promise<void> {
     for (const workload of THROUGHPUT_WORKLOADS) {
-      const pair = await this.#inTurn((contender) => this.#throughput(workload, plan, contender));
+      const pair = await this.#inTurn(workload, (contender) => this.#throughput(workload, plan, contender));
       this.rounds.throughput[workload].push(pair);
     }
     for (const workload of LATENCY_WORKLOADS) {
       const direct = await this.#latency(workload, plan, this.#backend.endpoint);
-      const pair = await this.#inTurn((contender) => this.#latency(workload, plan, contender.clientAddress));
+      const pair = await this.#inTurn(workload, (contender) => this.#latency(workload, plan, contender.clientAddress));
       this.rounds.latency[workload].push({ direct, ...pair });
     }
   }
 
-  async #inTurn<T>(measure: (contender: Contender) => Promise<T>): Promise<Pair<T>> {
-    const { haproxy, postern } = this.#contenders;
-    await haproxy.settle();
-    const first = await measure(haproxy);
-    await postern.settle();
-    return { haproxy: first, postern: await measure(postern) };
+  async #inTurn<T>(what: string, measure: (contender: Contender) => Promise<T>): Promise<Pair<T>> {
+    const one = async (contender: Contender): Promise<T> => {
+      try {
+        await contender.settle();
+        return await measure(contender);
+      } catch (cause) {
+        if (!(cause instanceof PosternError)) throw cause;
+        const message = `${what} with ${contender.name}: ${cause.message}`;
+        throw new PosternError(cause.code, message, { cause, exitCode: cause.exitCode });
+      }
+    };
+    const haproxy = await one(this.#contenders.haproxy);
+    return { haproxy, postern: await one(this.#contenders.postern) };
   }
 
   async #throughput(workload: ThroughputWorkload, plan: L4Plan, contender: Contender): Promise<Throughput> {
@@ -136,15 +149,14 @@ class L4Suite {
     }
   }
 
-  async #latency(workload: LatencyWorkload, plan: L4Plan, target: Endpoint): Promise<Latency> {
+  async #latency(workload: LatencyWorkload, plan: L4Plan, target: Endpoint): Promise<LatencySample> {
     const { signal } = this.#bench;
-    if (workload === 'latency') return await measureLatency(target, plan.latency, signal);
+    if (workload === 'latency') return { ...(await measureLatency(target, plan.latency, signal)), flow: 0 };
     const seconds = (plan.latency.settleMs + plan.latency.windowMs) / 1000;
     const flow = await BulkFlow.open(target, plan.bulkFlowBytesPerSecond, seconds);
     try {
       const latency = await measureLatency(target, plan.latency, signal);
-      flow.assertFlowing();
-      return latency;
+      return { ...latency, flow: flow.bytesPerSecond() };
     } finally {
       flow.close();
     }

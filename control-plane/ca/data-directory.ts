@@ -72,10 +72,7 @@ function createExclusively(path: string, content: string): boolean {
     return true;
   } catch (error) {
     if (systemCode(error) === 'EEXIST') return false;
-    throw new PosternError('ERR_DATA_DIR', `cannot write the lock file ${path}: ${messageOf(error)}`, {
-      cause: error,
-      exitCode: systemCode(error) === 'EACCES' ? EXIT.noPermission : EXIT.cannotCreate,
-    });
+    throw cannotLock(path, error);
   } finally {
     fs.rmSync(draft, { force: true });
   }
@@ -123,6 +120,17 @@ function identityOf(pid: number): string | null {
   } catch {
     return null;
   }
+}
+
+function cannotLock(path: string, error: unknown): PosternError {
+  const code = systemCode(error);
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    const message = `cannot write the lock file ${path}: no space left on its disk. Free some space, then start again`;
+    return new PosternError('ERR_DISK_FULL', message, { cause: error, exitCode: EXIT.cannotCreate });
+  }
+  const exitCode = code === 'EACCES' || code === 'EPERM' ? EXIT.noPermission : EXIT.cannotCreate;
+  const message = `cannot write the lock file ${path}: ${messageOf(error)}`;
+  return new PosternError('ERR_DATA_DIR', message, { cause: error, exitCode });
 }
 
 const inUse = (dataDir: string, path: string, holder: string): PosternError =>

@@ -164,7 +164,7 @@ export class DirectorySource implements ManifestSource {
       this.#fault = null;
       return scan;
     } catch (error) {
-      const message = `cannot read the manifests in ${this.#directory}: ${messageOf(error)}; make it a directory that this user can read. What was read before stays in force`;
+      const message = `cannot read the manifests in ${this.#directory}: ${messageOf(error)}; make it a directory that this user can read`;
       this.#fault = { code: 'ERR_MANIFESTS', message };
       return null;
     }

@@ -140,9 +140,17 @@ export class NamespacesSite implements Site {
 
   /** Before any sidecar starts: what an application dials in between fails instead of leaving in plaintext. */
   async #redirect(place: Place): Promise<void> {
-    const exempt = this.sidecarUid === null ? ['--mark', String(SIDECAR_MARK)] : ['--uid', String(this.sidecarUid)];
-    const argv = [process.execPath, POSTERN, 'intercept', 'apply', ...exempt];
+    const argv = [process.execPath, POSTERN, 'intercept', 'apply', ...this.#exemption()];
     await this.#roster.runToEnd(`${place.name} intercept`, this.spawn(place, argv, 'system'), REDIRECT_TIMEOUT_MS);
+  }
+
+  /**
+   * What the sidecar itself sends must not come back to it. A packet mark is set by the data plane on what it dials; the control thread's own
+   * connection has none, so its destination is left out by address.
+   */
+  #exemption(): readonly string[] {
+    if (this.sidecarUid !== null) return ['--uid', String(this.sidecarUid)];
+    return ['--mark', String(SIDECAR_MARK), '--exclude-outbound-cidrs', `${this.controlPlane.address}/32`];
   }
 
   async #openDoors(): Promise<void> {
@@ -168,7 +176,7 @@ function sidecarIdentity(
 ): { readonly uid: number | null; readonly why: string } {
   const marked = (because: string): { readonly uid: null; readonly why: string } => ({
     uid: null,
-    why: `sidecars run as this user and are exempt by packet mark ${SIDECAR_MARK}: ${because}`,
+    why: `sidecars run as this user and are exempt by packet mark: ${because}`,
   });
   if (!network.canSwitchUser) return marked(`there is no UID ${SIDECAR_UID} in a user namespace`);
   const readDirectory = `import('node:fs').then((fs) => fs.accessSync(${JSON.stringify(directory)}, fs.constants.X_OK))`;

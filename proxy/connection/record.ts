@@ -1,4 +1,4 @@
-import type { WorkloadResource } from '../../mesh/resources.ts';
+import type { ServiceResource, WorkloadResource } from '../../mesh/resources.ts';
 import type { Decision } from '../../policy/types.ts';
 import type { Address } from '../native/socket.ts';
 import type { TlsFacts } from '../native/tls-session.ts';
@@ -35,6 +35,21 @@ export function partyOf(workload: WorkloadResource | null, at: Address, principa
     canonicalService: workload?.canonicalService ?? UNKNOWN,
     canonicalRevision: workload?.canonicalRevision ?? UNKNOWN,
     cluster: workload?.cluster ?? UNKNOWN,
+  };
+}
+
+/** A service as Istio's labels name it. */
+export interface ServiceFacts {
+  readonly hostname: string;
+  readonly name: string;
+  readonly namespace: string;
+}
+
+export function serviceFacts(service: ServiceResource): ServiceFacts {
+  return {
+    hostname: service.hostname,
+    name: service.name.slice(service.name.indexOf('/') + 1),
+    namespace: service.namespace,
   };
 }
 
@@ -88,7 +103,7 @@ export class ConnectionRecord {
   readonly #startedAt: number;
   source: Party;
   destination: Party;
-  service: { readonly hostname: string; readonly name: string; readonly namespace: string } | null = null;
+  service: ServiceFacts | null = null;
   originalDestination: Address | null = null;
   transport: Transport = 'unknown';
   decision: Decision | null = null;

@@ -32,7 +32,9 @@ export class Acknowledger {
   }
 
   acknowledge({ workload, version, rejected }: AckRequest): void {
-    const bounded = rejected.slice(0, MAX_REJECTED).map(({ key, reason }) => ({ key, reason: reason.slice(0, MAX_REASON) }));
+    const bounded = rejected
+      .slice(0, MAX_REJECTED)
+      .map(({ key, reason }) => ({ key, reason: reason.slice(0, MAX_REASON) }));
     this.#waiting.push({ workload, version, rejected: bounded });
     if (this.#waiting.length > MAX_WAITING) this.#waiting.shift();
     if (!this.#busy) void this.#work();

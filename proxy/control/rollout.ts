@@ -1,4 +1,4 @@
-import type { RejectedResource } from '../../mesh/resources.ts';
+import { keyOf, type RejectedResource } from '../../mesh/resources.ts';
 import type { ToWorker } from '../worker/messages.ts';
 import type { Clock } from './clock.ts';
 import type { Log } from './logging.ts';
@@ -19,17 +19,21 @@ interface Flight {
   readonly waiting: Set<RolloutTarget>;
   readonly rejected: Map<RejectedResource['key'], RejectedResource>;
   answers: number;
+  /** Workers that ended before they answered. */
+  crashes: number;
   readonly landed: () => void;
   cancelDeadline: () => void;
 }
 
 const APPLY_DEADLINE_MS = 30_000;
+/** So many crashes are no coincidence: the delta itself is refused, or it would keep the data plane down for good. */
+const MAX_CRASHES = 3;
 
 /**
  * Brings deltas to every worker, one at a time, and into the store once all have them.
  *
  * ALWAYS: at most one delta is in flight; a worker that starts gets what is in force, then what is in flight; a worker that ends is not waited for,
- * but a delta lands only after at least one worker has it.
+ * but a delta lands only after at least one worker has it. One that every worker dies of is refused whole, provided there is a last good state.
  */
 export class Rollout {
   readonly #store: ResourceStore;
@@ -53,6 +57,7 @@ export class Rollout {
       waiting: new Set(),
       rejected: new Map(),
       answers: 0,
+      crashes: 0,
       landed: resolve,
       cancelDeadline: () => {},
     };
@@ -97,8 +102,9 @@ export class Rollout {
     this.#owed.delete(worker);
     const flight = this.#flight;
     if (flight === null) return;
-    flight.waiting.delete(worker);
-    this.#landIfDone(flight);
+    if (flight.waiting.delete(worker)) flight.crashes += 1;
+    if (flight.crashes >= MAX_CRASHES && flight.answers === 0 && this.#store.version !== null) this.#refuse(flight);
+    else this.#landIfDone(flight);
   }
 
   /** Gives up on what is in flight. */
@@ -117,9 +123,22 @@ export class Rollout {
 
   #landIfDone(flight: Flight): void {
     if (flight !== this.#flight || flight.waiting.size > 0 || flight.answers === 0) return;
+    this.#land(flight, flight.delta, [...flight.rejected.values()]);
+  }
+
+  #refuse(flight: Flight): void {
+    if (flight.waiting.size > 0) return;
+    const { version, upserts, removes, unreadable } = flight.delta;
+    const reason = `data-plane workers ended while they took version ${version}`;
+    this.#log.error({ version }, `push refused: ${reason}; what was in force before stays`);
+    const rejected = [...upserts.map(keyOf), ...removes].map((key) => ({ key, reason }));
+    this.#land(flight, { version, full: false, upserts, removes: [], unreadable }, rejected);
+  }
+
+  #land(flight: Flight, delta: Delta, rejected: readonly RejectedResource[]): void {
     flight.cancelDeadline();
     this.#flight = null;
-    this.#store.commit(flight.delta, [...flight.rejected.values()], this.#clock.now());
+    this.#store.commit(delta, rejected, this.#clock.now());
     flight.landed();
   }
 

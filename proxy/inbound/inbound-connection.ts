@@ -1,7 +1,14 @@
 import type { ConnectionAttributes } from '../../policy/types.ts';
 import type { DataPlane } from '../connection/data-plane.ts';
 import type { PeerIdentity } from '../connection/peer-identity.ts';
-import { ConnectionRecord, type Flags, type Party, partyOf, type Transport } from '../connection/record.ts';
+import {
+  ConnectionRecord,
+  type Flags,
+  type Party,
+  partyOf,
+  serviceFacts,
+  type Transport,
+} from '../connection/record.ts';
 import type { LiveConnection } from '../connection/table.ts';
 import type { Address } from '../native/socket.ts';
 import { Dial } from '../reactor/dial.ts';
@@ -56,6 +63,8 @@ export class InboundConnection implements LiveConnection {
     this.record = new ConnectionRecord(plane, 'inbound', facts.source, destination);
     this.record.transport = facts.transport;
     this.record.originalDestination = facts.target;
+    const service = own === null ? null : plane.view.serviceServing(own.name, facts.target.port);
+    this.record.service = service === null ? null : serviceFacts(service);
     this.#attributes = {
       sourcePrincipal: facts.peer?.principal ?? null,
       sourceIp: facts.source.address,

@@ -202,7 +202,10 @@ export function connectError(fd: number): number {
   return scratch.bytes.readInt32LE(VALUE_AT);
 }
 
-/** Where a redirected connection was going before nftables or iptables turned it here; null where it was not redirected. */
+/**
+ * Where a redirected connection was going before nftables or iptables turned it here. For one that was not redirected it is the listener's own
+ * address where conntrack watches, and null where it does not: callers refuse both.
+ */
 export function originalDestination(fd: number, ipv6: boolean): Address | null {
   scratch.bytes.writeUInt32LE(128, LENGTH_AT);
   const level = ipv6 ? IPPROTO_IPV6 : IPPROTO_IP;

@@ -1,6 +1,6 @@
 import type { DataPlane } from '../connection/data-plane.ts';
 import type { PeerIdentity } from '../connection/peer-identity.ts';
-import { ConnectionRecord, type Flags, type Party, partyOf } from '../connection/record.ts';
+import { ConnectionRecord, type Flags, type Party, partyOf, type ServiceFacts } from '../connection/record.ts';
 import type { LiveConnection } from '../connection/table.ts';
 import { type Address, resetOnClose } from '../native/socket.ts';
 import { formatConnectAuthority } from '../protocol/connect-authority.ts';
@@ -25,7 +25,7 @@ export type Route =
   | {
       readonly kind: 'mesh';
       readonly choice: EndpointChoice;
-      readonly service: { readonly hostname: string; readonly name: string; readonly namespace: string } | null;
+      readonly service: ServiceFacts | null;
     };
 
 /**

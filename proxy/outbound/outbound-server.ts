@@ -1,5 +1,5 @@
 import type { DataPlane } from '../connection/data-plane.ts';
-import type { Flags, Party } from '../connection/record.ts';
+import { type Flags, type Party, serviceFacts } from '../connection/record.ts';
 import { type Address, localAddress, originalDestination, resetOnClose } from '../native/socket.ts';
 import type { Destination } from '../protocol/destinations.ts';
 import { Listener } from '../reactor/listener.ts';
@@ -89,8 +89,7 @@ export class OutboundServer {
     }
     const choice = this.#choiceFor(destination);
     if (destination.kind === 'workload') return { kind: 'mesh', choice, service: null };
-    const { hostname, name, namespace } = destination.service;
-    return { kind: 'mesh', choice, service: { hostname, name: name.slice(name.indexOf('/') + 1), namespace } };
+    return { kind: 'mesh', choice, service: serviceFacts(destination.service) };
   }
 
   #choiceFor(destination: Exclude<Destination, { kind: 'unknown' }>): EndpointChoice {

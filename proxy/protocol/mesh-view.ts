@@ -133,6 +133,18 @@ export class MeshView {
     return entry === undefined ? null : this.#serviceDestination(entry, port);
   }
 
+  /** A service that sends its callers to this port of the workload; null where there is none. Of several the first by name. */
+  serviceServing(workload: string, port: number): ServiceResource | null {
+    let found: ServiceResource | null = null;
+    for (const name of this.#servedBy.get(workload) ?? []) {
+      const resource = this.#services.get(name)?.resource;
+      const endpoint = resource?.endpoints.find((one) => one.workload === workload);
+      if (resource === undefined || endpoint === undefined || !Object.values(endpoint.ports).includes(port)) continue;
+      if (found === null || resource.name < found.name) found = resource;
+    }
+    return found;
+  }
+
   /** What stands behind an original destination. `ip` as inet_ntop(3) prints it. A port that a virtual IP does not have is unknown. */
   lookupOutbound(ip: string, port: number): Destination {
     const address = unmapped(ip);

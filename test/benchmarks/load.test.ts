@@ -1,6 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { parseStubStatus } from '../../benchmarks/lib/backend.ts';
+import { BulkFlow } from '../../benchmarks/lib/bulk-flow.ts';
 import type { Endpoint } from '../../benchmarks/lib/contender.ts';
 import { answerLength, openConnections } from '../../benchmarks/lib/http-connection.ts';
 import { checkWrk } from '../../benchmarks/lib/load.ts';
@@ -88,6 +89,41 @@ describe('the open-loop generator', () => {
     expect(summarize(latencies)).toEqual({ p50: 50, p99: 99, max: 100, count: 101 });
   });
 });
+
+describe('the bulk flow', () => {
+  test('reads at its rate, not at that of a sender which could do more', async () => {
+    const block = Buffer.alloc(1024 * 1024);
+    const target = await serve((socket) => {
+      const more = (): void => {
+        while (!socket.destroyed && socket.write(block));
+      };
+      socket.on('drain', more);
+      more();
+    });
+    const flow = await BulkFlow.open(target, 2_000_000, 1);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const rate = flow.bytesPerSecond();
+    flow.close();
+    expect(rate).toBeGreaterThan(0);
+    expect(rate).toBeLessThan(3_000_000);
+  });
+
+  test('that is cut off is told, not measured', async () => {
+    const target = await serve((socket) => socket.end('HTTP/1.1 503 Unavailable\r\n\r\n'));
+    const flow = await BulkFlow.open(target, 1_000_000, 1);
+    await expect.poll(() => whatIsThrown(() => flow.bytesPerSecond())).toMatch(/cut off/);
+    flow.close();
+  });
+});
+
+function whatIsThrown(action: () => unknown): string {
+  try {
+    action();
+    return '';
+  } catch (thrown) {
+    return String(thrown);
+  }
+}
 
 test('connections that are opened to be held have each carried a request', async () => {
   let requests = 0;

@@ -107,7 +107,8 @@ describe('the end of one direction', () => {
     client.write('x');
     expect((await client.readToEnd()).toString()).toBe('goodbye');
     const [socket] = appOf('reply').sockets;
-    const heard = new Promise<string>((resolve) => socket?.once('data', (data) => resolve(data.toString())));
+    if (socket === undefined) throw new Error('the application lost its connection');
+    const heard = new Promise<string>((resolve) => socket.once('data', (data) => resolve(data.toString())));
     client.write('after your end');
     expect(await heard).toBe('after your end');
     client.end();
@@ -192,8 +193,8 @@ describe('a reader that does not read', () => {
     const before = sidecarPids().map(residentBytes);
     const client = await Client.dial(at('flood'));
     client.socket.pause();
-    const [socket] = appOf('flood').sockets;
-    const sent = await settled(() => (socket?.bytesWritten ?? 0) - (socket?.writableLength ?? 0));
+    const socket = await eventually(() => [...appOf('flood').sockets][0], { what: 'the application to be connected' });
+    const sent = await settled(() => socket.bytesWritten - socket.writableLength);
     expect(sent).toBeLessThan(64 * MIB);
     for (const [index, pid] of sidecarPids().entries()) {
       expect(residentBytes(pid) - (before[index] ?? 0)).toBeLessThan(32 * MIB);

@@ -25,12 +25,10 @@ export class Child {
   exit: ChildExit | null = null;
   readonly #child: ChildProcess;
 
-  constructor(name: string, file: string, args: readonly string[], environment: { readonly [name: string]: string }) {
+  /** Takes over a child whose output is piped. */
+  constructor(name: string, child: ChildProcess) {
     this.name = name;
-    this.#child = spawn(file, args, {
-      env: { ...process.env, NO_COLOR: '1', ...environment },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    this.#child = child;
     running.add(this.#child);
     for (const [stream, lines] of [
       [this.#child.stdout, this.stdout],
@@ -47,6 +45,16 @@ export class Child {
       this.exit = { code, signal };
       return this.exit;
     });
+  }
+
+  static start(
+    name: string,
+    file: string,
+    args: readonly string[],
+    environment: { readonly [name: string]: string } = {},
+  ): Child {
+    const env = { ...process.env, NO_COLOR: '1', ...environment };
+    return new Child(name, spawn(file, args, { env, stdio: ['ignore', 'pipe', 'pipe'] }));
   }
 
   get pid(): number {
@@ -91,7 +99,11 @@ export interface Finished extends ChildExit {
 
 /** Runs a command to its end. */
 export async function run(file: string, args: readonly string[], timeoutMs = 30_000): Promise<Finished> {
-  const child = new Child(`${file} ${args.join(' ')}`, file, args, {});
+  return await finish(Child.start(`${file} ${args.join(' ')}`, file, args), timeoutMs);
+}
+
+/** Waits for a child's end; kills it where that does not come in time. */
+export async function finish(child: Child, timeoutMs: number): Promise<Finished> {
   try {
     const exit = await within(child.exited, timeoutMs, `${child.name} to end`);
     return { ...exit, stdout: child.stdout.join('\n'), stderr: child.stderr.join('\n') };

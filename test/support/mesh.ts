@@ -137,7 +137,7 @@ export class Mesh {
 
   async startControlPlane(): Promise<void> {
     const args = ['control-plane', '--config', join(this.directory, 'control-plane.yaml')];
-    const child = new Child('control plane', POSTERN, args, { [MARK]: this.directory });
+    const child = Child.start('control plane', POSTERN, args, { [MARK]: this.directory });
     this.#controlPlane = child;
     this.#started.push(child);
     const failed = (cause: unknown): never => {

@@ -103,7 +103,7 @@ export class Sidecar {
   start(): void {
     if (this.#child !== null) this.#earlierOutput.push(...this.#child.stdout);
     const args = ['proxy', '--config', this.configFile];
-    this.#child = new Child(`sidecar ${this.name}`, this.#place.postern, args, this.#place.environment);
+    this.#child = Child.start(`sidecar ${this.name}`, this.#place.postern, args, this.#place.environment);
   }
 
   async waitReady(timeoutMs = 30_000): Promise<void> {

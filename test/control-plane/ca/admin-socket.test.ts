@@ -9,7 +9,7 @@ import { JoinTokens } from '../../../control-plane/ca/join-tokens.ts';
 import { Revocations } from '../../../control-plane/ca/revocations.ts';
 import { RootRotation } from '../../../control-plane/ca/rotation.ts';
 import { EXIT } from '../../../mesh/errors.ts';
-import { ORDERS, openAuthority, START, temporaryDirectory } from './support.ts';
+import { newCsr, ORDERS, openAuthority, START, temporaryDirectory } from './support.ts';
 
 const SPIFFE_ID = 'spiffe://cluster.local/ns/shop/sa/orders';
 
@@ -62,6 +62,8 @@ describe('the admin socket', () => {
 
   it('streams the progress of a rotation', async () => {
     const { client, authority } = await setUp();
+    // Without a certificate under it the old root would go at once.
+    authority.issueWorkload({ csr: newCsr(), ...ORDERS });
     const steps: string[] = [];
     await client.rotate(({ progress }) => steps.push(progress.step));
     expect(steps).toEqual(['begun', 'waiting', 'acknowledged', 'activated']);

@@ -15,7 +15,7 @@ export interface OpenStream {
 
 /** The API of mesh/push.ts, as simple as it can be, doing what a test tells it. */
 export class FakeControlPlane {
-  readonly ca = new ThrowAwayCa();
+  readonly ca: ThrowAwayCa;
   readonly streams: OpenStream[] = [];
   readonly acks: AckRequest[] = [];
   /** Proof of each certificate given: a token or `certificate`. */
@@ -30,12 +30,19 @@ export class FakeControlPlane {
   readonly #server: Server;
   #port = 0;
 
-  constructor(identity = 'ns/postern-system/sa/control-plane') {
+  constructor(ca = new ThrowAwayCa(), identity = 'ns/postern-system/sa/control-plane') {
+    this.ca = ca;
     const credentials = this.ca.server(identity);
     this.#server = createServer(
       { ...credentials, minVersion: 'TLSv1.3', ca: this.ca.root, requestCert: true, rejectUnauthorized: false },
       (request, response) => void this.#serve(request, response),
     );
+  }
+
+  static async withAuthority(ca: ThrowAwayCa, port: number, identity?: string): Promise<FakeControlPlane> {
+    const controlPlane = new FakeControlPlane(ca, identity);
+    await controlPlane.listen(port);
+    return controlPlane;
   }
 
   async listen(port = 0): Promise<void> {
@@ -77,7 +84,8 @@ export class FakeControlPlane {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk);
     const body = chunks.length > 0 ? JSON.parse(Buffer.concat(chunks).toString()) : null;
-    if (this.refuse !== null) return answer(response, this.refuse.status, { error: 'refused by the test', code: this.refuse.code });
+    if (this.refuse !== null)
+      return answer(response, this.refuse.status, { error: 'refused by the test', code: this.refuse.code });
     switch (`${request.method} ${request.url}`) {
       case 'GET /v1/trust-bundle':
         response.end(this.ca.root);
@@ -97,8 +105,10 @@ export class FakeControlPlane {
 
   #certify(request: IncomingMessage, response: ServerResponse, { csr, spiffeId = '' }: CertificateRequest): void {
     const token = request.headers.authorization?.replace('Bearer ', '') ?? null;
-    if (token !== null && !this.tokens.delete(token)) return answer(response, 401, { error: 'no such token', code: 'token-used' });
-    if (token === null && clientCertificate(request) === null) return answer(response, 401, { error: 'no proof', code: 'unauthenticated' });
+    if (token !== null && !this.tokens.delete(token))
+      return answer(response, 401, { error: 'no such token', code: 'token-used' });
+    if (token === null && clientCertificate(request) === null)
+      return answer(response, 401, { error: 'no proof', code: 'unauthenticated' });
     this.proofs.push(token ?? 'certificate');
     const now = Date.now();
     answer(response, 200, this.ca.sign(csr, spiffeId, now - 1000, now + this.ttlMs));

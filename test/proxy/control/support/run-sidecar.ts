@@ -4,7 +4,9 @@ import { runProxy } from '../../../../proxy/main.ts';
 
 /** The sidecar as a process of its own, with a data plane that is none: `run-sidecar.ts proxy.yaml`. */
 try {
-  process.exit(await runProxy(loadConfig(process.argv[2] ?? ''), { workerUrl: new URL('./fake-worker.ts', import.meta.url) }));
+  process.exit(
+    await runProxy(loadConfig(process.argv[2] ?? ''), { workerUrl: new URL('./fake-worker.ts', import.meta.url) }),
+  );
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
   process.exit(error instanceof PosternError ? error.exitCode : EXIT.software);

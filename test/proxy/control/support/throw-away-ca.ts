@@ -1,6 +1,12 @@
 import { type KeyObject, X509Certificate } from 'node:crypto';
 import type { CertificateResponse } from '../../../../mesh/push.ts';
-import { buildIntermediate, buildLeaf, buildRoot, type Issuer, issuerOf } from '../../../../mesh/x509/build-certificate.ts';
+import {
+  buildIntermediate,
+  buildLeaf,
+  buildRoot,
+  type Issuer,
+  issuerOf,
+} from '../../../../mesh/x509/build-certificate.ts';
 import { readCertificate } from '../../../../mesh/x509/certificate.ts';
 import { readCsr } from '../../../../mesh/x509/csr.ts';
 import { generateKey } from '../../../../proxy/control/svid.ts';
@@ -38,7 +44,12 @@ export class ThrowAwayCa {
   /** Key and chain of a TLS server with the identity of `path`, e.g. `ns/postern-system/sa/control-plane`. */
   server(path: string): { key: string; cert: string } {
     const { privateKey, publicKey } = generateKey();
-    const { chain } = this.issue(publicKey, `spiffe://${this.trustDomain}/${path}`, Date.now() - HOUR, Date.now() + HOUR);
+    const { chain } = this.issue(
+      publicKey,
+      `spiffe://${this.trustDomain}/${path}`,
+      Date.now() - HOUR,
+      Date.now() + HOUR,
+    );
     return { key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), cert: chain };
   }
 }

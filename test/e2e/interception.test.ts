@@ -1,0 +1,138 @@
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { eventually } from '../support/eventually.ts';
+import { InterceptedMesh } from '../support/intercepted-mesh.ts';
+import { peerAuthenticationManifest, policyManifest } from '../support/mesh.ts';
+import { networkNamespaceTests } from '../support/privileges.ts';
+
+vi.setConfig({ testTimeout: 90_000, hookTimeout: 120_000 });
+
+const VIRTUAL_IP = '10.96.0.10';
+const ORDERS = JSON.stringify({
+  apiVersion: 'v1',
+  kind: 'Service',
+  metadata: { name: 'orders', namespace: 'shop' },
+  spec: { clusterIP: VIRTUAL_IP, selector: { app: 'orders' }, ports: [{ name: 'tcp', port: 80, targetPort: 8080 }] },
+});
+const mode = (value: string): string => peerAuthenticationManifest('orders', 'orders', value);
+
+networkNamespaceTests('a mesh whose traffic is intercepted', () => {
+  let mesh: InterceptedMesh;
+  const ordersAt = (family: 'ipv4' | 'ipv6'): string => mesh.host('orders')[family];
+  /** An edit has arrived when an outsider's plaintext is treated by it. */
+  async function setMode(value: string, outsiderAnswered: boolean): Promise<void> {
+    mesh.editManifest('mode.yaml', mode(value));
+    await eventually(async () => (await mesh.answers('outside', ordersAt('ipv4'), 8080)) === outsiderAnswered, {
+      what: `mode ${value} to be in force`,
+      everyMs: 100,
+    });
+  }
+
+  beforeAll(async () => {
+    mesh = await InterceptedMesh.start('e2e', ['frontend', 'orders'], { 'orders.yaml': ORDERS });
+    await mesh.serve('orders', 'echo', 8080);
+    await mesh.serve('orders', 'banner', 8081);
+    await mesh.serve('outside', 'echo', 9090);
+    await eventually(() => mesh.answers('frontend', VIRTUAL_IP, 80), { what: 'the mesh to work', everyMs: 250 });
+  });
+
+  afterAll(async () => {
+    await mesh?.stop();
+  });
+
+  describe('an application that knows nothing of it', () => {
+    test.each([
+      ['a virtual IP', () => VIRTUAL_IP, 80],
+      ['an IPv4 address of a workload', () => ordersAt('ipv4'), 8080],
+      ['an IPv6 address of a workload', () => ordersAt('ipv6'), 8080],
+    ] as const)('reaches %s through a tunnel', async (_, address, port) => {
+      const tunnelled = (): number => mesh.accessLog('orders').filter(({ transport }) => transport === 'hbone').length;
+      const before: number = tunnelled();
+      expect(await mesh.call('frontend', address(), port, 'hello')).toEqual({ answer: 'hello', error: null });
+      await eventually(() => tunnelled() > before, { what: 'the line in the access log of orders' });
+    });
+
+    test('reaches what is not in the mesh directly', async () => {
+      expect(await mesh.answers('frontend', mesh.host('outside').ipv4, 9090)).toBe(true);
+      expect(await mesh.answers('frontend', mesh.host('outside').ipv6, 9090)).toBe(true);
+    });
+
+    test('reaches itself by its own address', async () => {
+      expect(await mesh.answers('orders', ordersAt('ipv4'), 8080)).toBe(true);
+    });
+
+    test('is told that a port is closed by a closed connection', async () => {
+      expect((await mesh.call('frontend', ordersAt('ipv4'), 9999)).answer).toBe('');
+    });
+  });
+
+  describe('PeerAuthentication', () => {
+    test('PERMISSIVE: plaintext is taken from outside, also where the server speaks first; the mesh uses its tunnel', async () => {
+      await setMode('PERMISSIVE', true);
+      expect(await mesh.answers('outside', ordersAt('ipv6'), 8080)).toBe(true);
+      expect((await mesh.call('outside', ordersAt('ipv4'), 8081, '')).answer).toBe('banner of the application\n');
+      expect(await mesh.answers('frontend', VIRTUAL_IP, 80)).toBe(true);
+    });
+
+    test('STRICT: plaintext from outside is refused and says why; the mesh goes on; the change cuts a plaintext connection that is open', async () => {
+      await setMode('PERMISSIVE', true);
+      const open = await mesh.hold('outside', ordersAt('ipv4'), 8080);
+      await setMode('STRICT', false);
+      expect(await mesh.answers('outside', ordersAt('ipv6'), 8080)).toBe(false);
+      expect(await mesh.answers('frontend', VIRTUAL_IP, 80)).toBe(true);
+      await mesh.accessLogLine(
+        'orders',
+        (line) => line.verdict === 'denied' && /STRICT/.test(`${line.detail}`),
+        'the refusal',
+      );
+      await open.exited;
+    });
+
+    test('DISABLE: the mesh calls in plaintext too', async () => {
+      await setMode('DISABLE', true);
+      const plain = (): number =>
+        mesh.accessLog('frontend').filter((line) => line.transport === 'plaintext' && line.verdict === 'allowed')
+          .length;
+      const before = plain();
+      await eventually(async () => (await mesh.answers('frontend', VIRTUAL_IP, 80)) && plain() > before, {
+        what: 'a call in plaintext',
+        everyMs: 250,
+      });
+    });
+  });
+
+  test('a policy holds for redirected plaintext: no identity, no principal', async () => {
+    await setMode('PERMISSIVE', true);
+    mesh.editManifest('allow.yaml', policyManifest({ name: 'allow-frontend', app: 'orders', from: ['frontend'] }));
+    await eventually(async () => !(await mesh.answers('outside', ordersAt('ipv4'), 8080)), {
+      what: 'the policy to be in force',
+      everyMs: 100,
+    });
+    expect(await mesh.answers('frontend', VIRTUAL_IP, 80)).toBe(true);
+    mesh.editManifest('allow.yaml', policyManifest({ name: 'allow-frontend', app: 'orders', from: ['nobody'] }));
+    await eventually(async () => !(await mesh.answers('frontend', VIRTUAL_IP, 80)), {
+      what: 'the next policy to be in force',
+      everyMs: 100,
+    });
+    mesh.editManifest('allow.yaml', ORDERS.replaceAll('orders', 'other').replace(VIRTUAL_IP, '10.96.0.11'));
+    await eventually(() => mesh.answers('outside', ordersAt('ipv4'), 8080), {
+      what: 'the policy to be gone',
+      everyMs: 100,
+    });
+  });
+
+  test('REGISTRY_ONLY: what is not in the mesh is refused, what is goes on', async () => {
+    const config = (value: string): string =>
+      JSON.stringify({
+        apiVersion: 'postern.dev/v1',
+        kind: 'MeshConfig',
+        metadata: { name: 'mesh', namespace: 'istio-system' },
+        spec: { outboundTrafficPolicy: { mode: value } },
+      });
+    const outside = (): Promise<boolean> => mesh.answers('frontend', mesh.host('outside').ipv4, 9090);
+    mesh.editManifest('mesh.yaml', config('REGISTRY_ONLY'));
+    await eventually(async () => !(await outside()), { what: 'REGISTRY_ONLY to be in force', everyMs: 100 });
+    expect(await mesh.answers('frontend', VIRTUAL_IP, 80)).toBe(true);
+    mesh.editManifest('mesh.yaml', config('ALLOW_ANY'));
+    await eventually(outside, { what: 'ALLOW_ANY to be in force', everyMs: 100 });
+  });
+});

@@ -1,0 +1,191 @@
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Host, MeshNetwork } from '../../demo/network.ts';
+import { Child, finish } from './child.ts';
+import { eventually } from './eventually.ts';
+import type { AccessLogLine } from './sidecar.ts';
+
+const POSTERN = fileURLToPath(new URL('../../bin/postern', import.meta.url));
+const TOOL = fileURLToPath(new URL('./tcp-tool.ts', import.meta.url));
+/** Everything runs as root in these namespaces: what the sidecar dials is known by its packet mark. */
+const MARK = 1337;
+
+export interface CallResult {
+  readonly answer: string;
+  readonly error: string | null;
+}
+
+/** A mesh whose workloads stand each in a network namespace with redirection, as pods do, and one host outside of it. */
+export class InterceptedMesh {
+  readonly directory: string;
+  readonly network: MeshNetwork;
+  readonly hosts = new Map<string, Host>();
+  readonly #children: Child[] = [];
+  readonly #sidecars = new Map<string, Child>();
+
+  private constructor(network: MeshNetwork) {
+    this.network = network;
+    this.directory = mkdtempSync(join(tmpdir(), 'postern-e2e-'));
+    mkdirSync(join(this.directory, 'manifests'));
+  }
+
+  /** @param name short, a-z: of the namespaces. */
+  static async start(
+    name: string,
+    workloads: readonly string[],
+    manifests: { readonly [file: string]: string },
+  ): Promise<InterceptedMesh> {
+    const mesh = new InterceptedMesh(await MeshNetwork.create({ name }));
+    try {
+      for (const [file, text] of Object.entries(manifests)) mesh.editManifest(file, text);
+      for (const host of ['cp', 'outside', ...workloads]) mesh.hosts.set(host, await mesh.network.addHost(host));
+      await mesh.#startControlPlane();
+      await Promise.all(workloads.map((workload) => mesh.#startWorkload(workload)));
+      return mesh;
+    } catch (error) {
+      await mesh.stop();
+      throw error;
+    }
+  }
+
+  host(name: string): Host {
+    const host = this.hosts.get(name);
+    if (host === undefined) throw new Error(`no host ${name}`);
+    return host;
+  }
+
+  editManifest(file: string, text: string): void {
+    const aside = join(this.directory, `${file}.new`);
+    writeFileSync(aside, text);
+    renameSync(aside, join(this.directory, 'manifests', file));
+  }
+
+  /** Starts a program on a host; ended by `stop` at the latest. */
+  start(host: string, ...argv: readonly string[]): Child {
+    const child = new Child(`${argv.slice(0, 3).join(' ')} on ${host}`, this.host(host).exec(argv));
+    this.#children.push(child);
+    return child;
+  }
+
+  /** Starts an application of test/support/tcp-tool.ts and waits until it listens. */
+  async serve(host: string, kind: 'echo' | 'banner', port: number): Promise<Child> {
+    const app = this.start(host, process.execPath, TOOL, 'serve', kind, String(port));
+    await eventually(() => app.stdout.includes('listening'), { what: `${app.name} to listen` });
+    return app;
+  }
+
+  /** One connection from a host's application: sends `text` and its end, and hears what comes until the other end. */
+  async call(from: string, address: string, port: number, text = 'ping'): Promise<CallResult> {
+    const child = this.start(from, process.execPath, TOOL, 'call', address, String(port), text);
+    const { stdout } = await finish(child, 30_000);
+    return JSON.parse(stdout) as CallResult;
+  }
+
+  /** Whether an echo answers. */
+  async answers(from: string, address: string, port: number): Promise<boolean> {
+    return (await this.call(from, address, port)).answer === 'ping';
+  }
+
+  /** A connection from a host's application that stays open; it is over when the process is. */
+  async hold(from: string, address: string, port: number): Promise<Child> {
+    const child = this.start(from, process.execPath, TOOL, 'hold', address, String(port));
+    await eventually(() => child.stdout.includes('connected'), { what: `${child.name} to connect` });
+    return child;
+  }
+
+  accessLog(workload: string): AccessLogLine[] {
+    const lines = this.#sidecars.get(workload)?.stdout ?? [];
+    return lines
+      .filter((line) => line.startsWith('{'))
+      .map((line) => JSON.parse(line) as AccessLogLine)
+      .filter(({ msg }) => msg === 'access');
+  }
+
+  async accessLogLine(
+    workload: string,
+    wanted: (line: AccessLogLine) => boolean,
+    what: string,
+  ): Promise<AccessLogLine> {
+    return await eventually(() => this.accessLog(workload).find(wanted), {
+      what: `a line in ${workload}'s access log: ${what}`,
+    });
+  }
+
+  /** Ends every process and removes namespaces and directory. */
+  async stop(): Promise<void> {
+    await Promise.all(this.#children.map((child) => child.stop(5_000)));
+    await this.network.destroy();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  async #postern(host: string, ...args: readonly string[]): Promise<void> {
+    const done = await finish(this.start(host, POSTERN, ...args), 30_000);
+    if (done.code !== 0)
+      throw new Error(`postern ${args.join(' ')} ended with ${done.code}: ${done.stderr}${done.stdout}`);
+  }
+
+  async #startControlPlane(): Promise<void> {
+    const config = {
+      manifests: './manifests',
+      dataDir: './data',
+      listen: `${this.host('cp').ipv4}:15012`,
+      adminListen: '127.0.0.1:15014',
+    };
+    writeFileSync(join(this.directory, 'control-plane.yaml'), JSON.stringify(config));
+    const child = this.start('cp', POSTERN, 'control-plane', '--config', join(this.directory, 'control-plane.yaml'));
+    // Its ports are in another namespace: the files tell that it is there.
+    await eventually(() => readFileSync(join(this.directory, 'data', 'ca.pem')).length > 0 && tokensWork(child), {
+      what: `the control plane; ${child.tail()}`,
+    });
+  }
+
+  async #startWorkload(name: string): Promise<void> {
+    const token = join(this.directory, `${name}.token`);
+    const data = join(this.directory, 'data');
+    const identity = ['--namespace', 'shop', '--service-account', name];
+    await this.#postern('cp', 'token', 'create', ...identity, '--data-dir', data, '--output', token);
+    const { ipv4, ipv6 } = this.host(name);
+    const config = {
+      workload: {
+        name: `${name}-1`,
+        namespace: 'shop',
+        serviceAccount: name,
+        labels: { app: name },
+        addresses: [ipv4, ipv6],
+      },
+      controlPlane: {
+        address: `https://${this.host('cp').ipv4}:15012`,
+        caFile: join(data, 'ca.pem'),
+        joinTokenFile: token,
+      },
+      inbound: { listen: '[::]:15006', tunnel: '[::]:15008' },
+      outbound: { listen: '[::]:15001', mark: MARK },
+      drainTimeout: '1s',
+      limits: { peekTimeout: '1s', handshakeTimeout: '2s' },
+    };
+    const file = join(this.directory, `${name}.yaml`);
+    writeFileSync(file, JSON.stringify(config));
+    await this.#postern(name, 'intercept', 'apply', '--uid', 'none', '--gid', 'none', '--mark', String(MARK));
+    const child = this.start(name, POSTERN, 'proxy', '--config', file);
+    this.#sidecars.set(name, child);
+    const ready = async (): Promise<boolean> => {
+      const probe = this.start(name, process.execPath, '-e', READY);
+      return (await finish(probe, 10_000)).code === 0;
+    };
+    await eventually(ready, { what: `${name} to be ready`, timeoutMs: 40_000, everyMs: 250 }).catch(
+      (cause: unknown) => {
+        throw new Error(child.tail(), { cause });
+      },
+    );
+  }
+}
+
+const READY = `fetch('http://127.0.0.1:15021/healthz/ready').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))`;
+
+/** Whether the control plane has not given up. */
+function tokensWork(child: Child): boolean {
+  if (!child.alive) throw new Error(child.tail());
+  return true;
+}
