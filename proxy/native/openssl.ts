@@ -15,6 +15,9 @@ export const SSL_CTX_ctrl = bind<(ctx: number, command: number, number: number, 
 export const SSL_CTX_set_groups_list = bind<(ctx: number, command: number, number: number, list: string) => number>(
   'long SSL_CTX_ctrl(uintptr_t, int, long, str)',
 );
+export const SSL_CTX_set_ciphersuites = bind<(ctx: number, list: string) => number>(
+  'int SSL_CTX_set_ciphersuites(uintptr_t, str)',
+);
 export const SSL_CTX_set_options = bind<(ctx: number, options: bigint) => bigint>(
   'uint64_t SSL_CTX_set_options(uintptr_t, uint64_t)',
 );
