@@ -9,10 +9,11 @@ export function register(program: Command): void {
     )
     .requiredOption('-c, --config <file>', "the sidecar's settings, YAML")
     .action(async ({ config }: { config: string }) => {
-      const { loadConfig } = await import('../../proxy/config.ts');
+      const { loadConfig } = await import('../../proxy/config-file.ts');
       const settings = loadConfig(config);
+      const { launchSidecar } = await import('../sidecar/launch.ts');
+      launchSidecar(settings);
       const { runProxy } = await import('../../proxy/main.ts');
-      // Threads and sockets have been closed by then; a library's forgotten timer must not keep a stopped sidecar alive.
       process.exit(await runProxy(settings));
     });
 }

@@ -32,6 +32,7 @@ describe('package-lock.json', () => {
   });
 
   test('pins a Node for each architecture that Postern runs on', () => {
-    for (const arch of ['x64', 'arm64']) expect(packages).toHaveProperty([`node_modules/node-linux-${arch}`, 'integrity']);
+    for (const arch of ['x64', 'arm64'])
+      expect(packages).toHaveProperty([`node_modules/node-linux-${arch}`, 'integrity']);
   });
 });

@@ -1,0 +1,41 @@
+import { flushCompileCache, getCompileCacheDir } from 'node:module';
+import { inspect } from 'node:util';
+import { EXIT, PosternError } from '../../mesh/errors.ts';
+import type { ProxyConfig } from '../../proxy/config.ts';
+import { runProxy } from '../../proxy/main.ts';
+import { replaceProcess, SETTINGS_VARIABLE, WARMED_VARIABLE } from './launch.ts';
+
+/** The sidecar's process, as `launchSidecar` starts it. */
+const settings = process.env[SETTINGS_VARIABLE];
+const warmed = process.env[WARMED_VARIABLE] !== undefined;
+delete process.env[SETTINGS_VARIABLE];
+delete process.env[WARMED_VARIABLE];
+
+if (settings === undefined) {
+  process.stderr.write('postern: start the sidecar with: postern proxy --config proxy.yaml\n');
+  process.exit(EXIT.usage);
+}
+// Checked by the process that was here before.
+const config: ProxyConfig = JSON.parse(settings);
+
+// The first start after an installation has loaded the compiler of TypeScript, which never leaves memory: fill the cache and start over.
+if (!warmed && getCompileCacheDir() !== undefined && hasStripped()) {
+  await import('../../proxy/worker/data-plane-worker.ts');
+  flushCompileCache();
+  replaceProcess(config.workers, { [SETTINGS_VARIABLE]: settings, [WARMED_VARIABLE]: '1' });
+}
+
+try {
+  // Threads and sockets have been closed by then; a library's forgotten timer must not keep a stopped sidecar alive.
+  process.exit(await runProxy(config));
+} catch (error) {
+  const known = error instanceof PosternError;
+  process.stderr.write(`postern: ${known ? error.message : `internal error, please report it:\n${inspect(error)}`}\n`);
+  process.exit(known ? error.exitCode : EXIT.software);
+}
+
+/** Whether this process had to strip types. Node does not tell; the list of what it has loaded does. */
+function hasStripped(): boolean {
+  const { moduleLoadList } = process as { moduleLoadList?: readonly string[] };
+  return moduleLoadList?.includes('NativeModule internal/deps/amaro/dist/index') === true;
+}
