@@ -14,6 +14,7 @@ import type { Site } from './sites/site.ts';
 import { POLICY_FILE, Story } from './story.ts';
 import { Terminal } from './terminal.ts';
 import { watchManifests } from './watch.ts';
+import { PORTS } from './workloads.ts';
 
 const ROOT = dirname(import.meta.dirname);
 /** A process that does not end when asked is asked once more after this, and killed after it again. Milliseconds. */
@@ -113,15 +114,19 @@ function showResult(out: Terminal): void {
   for (const failed of out.failed) out.line(`  ✗ ${failed.trim()}`);
 }
 
+/** As the user would write it: relative where it is below the working directory. */
+function shortPath(path: string): string {
+  const inside = relative(process.cwd(), path);
+  return inside.startsWith('..') ? path : inside;
+}
+
 async function stayUp(mesh: Mesh, directory: DemoDirectory, out: Terminal, signal: AbortSignal): Promise<void> {
   const { name, appPid } = mesh.workloads.frontend;
   out.chapter('Try a rule', 'everything stays up until Ctrl-C');
-  out.detail(
-    `edit    ${relative(process.cwd(), directory.manifest(POLICY_FILE))}   (each save shows here what it changed)`,
-  );
+  out.detail(`edit    ${shortPath(directory.manifest(POLICY_FILE))}   (each save shows here what it changed)`);
   out.detail(`call    ${mesh.site.commandLine(name, 'orders', appPid)}`);
-  out.detail(`logs    ${relative(process.cwd(), directory.logs)}/`);
-  out.detail(`status  bin/postern status --admin ${mesh.site.url(mesh.site.controlPlane, 15014)}`);
+  out.detail(`logs    ${shortPath(directory.logs)}/`);
+  out.detail(`status  bin/postern status --admin ${mesh.site.url(mesh.site.controlPlane, PORTS.controlPlaneAdmin)}`);
   out.line();
   await watchManifests(mesh, directory, out, signal);
 }

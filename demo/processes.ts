@@ -28,6 +28,8 @@ export class ManagedProcess {
     this.name = name;
     this.#child = child;
     this.#log = createWriteStream(logFile, { flags: 'a', mode: 0o600 });
+    // On a full disk the demo goes on without this log.
+    this.#log.on('error', () => {});
     for (const stream of [child.stdout, child.stderr]) {
       if (stream !== null) createInterface({ input: stream }).on('line', (line) => this.#onLine(line));
     }
@@ -37,8 +39,8 @@ export class ManagedProcess {
       const end = (exit: Exit): void => {
         if (this.#exit !== null) return;
         this.#exit = exit;
-        this.#log.end();
-        resolve(exit);
+        if (this.#log.closed) resolve(exit);
+        else this.#log.once('close', () => resolve(exit)).end();
       };
       child.once('error', (error) => {
         this.#onLine(error.message);
@@ -99,7 +101,7 @@ export class ManagedProcess {
   }
 
   #onLine(line: string): void {
-    if (!this.#log.writableEnded) this.#log.write(`${line}\n`);
+    if (this.#log.writable) this.#log.write(`${line}\n`);
     this.#lastLines.push(line.length > 400 ? `${line.slice(0, 400)}…` : line);
     if (this.#lastLines.length > REMEMBERED_LINES) this.#lastLines.shift();
     for (const listener of this.#listeners) listener(line);

@@ -24,7 +24,6 @@ const POLL_MS = 20;
 
 /** A connection that was refused before anything was known of it: such have no access record. */
 export interface Refusal {
-  readonly flags: string;
   readonly reason: string;
   readonly from: string;
 }
@@ -44,7 +43,7 @@ export function isAccess(line: LogLine): line is AccessRecord {
 }
 
 export function isRefusal(line: LogLine): line is LogLine & Refusal {
-  return 'flags' in line && 'reason' in line && 'from' in line;
+  return 'reason' in line && 'from' in line;
 }
 
 /** `denied by shop/payments-not-from-frontend, rule 0`; without a policy the reason. */

@@ -140,7 +140,10 @@ export class Story {
       `${arrow('outsider', 'orders')}${outcomeOf(result)}`,
     );
     const refusal = await log.find<LogLine & Refusal>(position, RECORD_TIMEOUT_MS, isRefusal);
-    this.#out.check(refusal !== null, `${arrow('  at orders')}${refusal?.reason ?? 'nothing in the log'}`);
+    // Without redirection the only way in from outside is the tunnel's port, where plaintext fails the handshake.
+    const how = this.#mesh.site.redirected ? '' : 'no TLS handshake: ';
+    const refused = refusal === null ? 'nothing in the log' : `${how}${refusal.reason}`;
+    this.#out.check(refusal !== null, `${arrow('  at orders')}${refused}`);
   }
 
   async #livePolicy(): Promise<void> {

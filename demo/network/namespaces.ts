@@ -113,6 +113,7 @@ export class Enclosure {
     const holder = this.#holder;
     if (holder === null || holder.exitCode !== null || holder.signalCode !== null) return;
     const closed = once(holder, 'close');
+    holder.ref(); // or the loop could run dry while we wait
     holder.kill('SIGKILL');
     await closed;
   }
