@@ -239,21 +239,6 @@ describe('what RFC 9113 makes an error of the connection ends it', () => {
     await over(client);
   });
 
-  test('a stream number that goes backwards', async () => {
-    const client = await connect();
-    await openStream(client, 5);
-    client.sendConnect(3, authority());
-    await over(client);
-  });
-
-  test('more bytes than the window allows', async () => {
-    const client = await connect();
-    await openStream(client, 1);
-    const megabyte = Buffer.alloc(16_384, 1);
-    for (let i = 0; i < 2_000 && !client.isClosed; i++) client.send(TYPE.data, 0, 1, megabyte);
-    await over(client);
-  });
-
   test.each([
     ['HTTP/1.1 instead of the preface', Buffer.from('GET / HTTP/1.1\r\nhost: a\r\n\r\n')],
     ['a preface that is wrong in its last byte', Buffer.concat([PREFACE.subarray(0, -1), Buffer.from('x')])],
@@ -367,6 +352,37 @@ describe('a request that is not for this workload is refused, and the tunnel goe
     expect(answers.filter((answer) => answer === '200').length).toBeLessThanOrEqual(100);
     // REFUSED_STREAM (RFC 9113, section 8.7): the peer may try elsewhere.
     expect(answers.filter((answer) => answer === 'reset 7').length).toBeGreaterThanOrEqual(50);
+    client.destroy();
+  });
+});
+
+describe('what concerns one stream ends that one', () => {
+  const resets = (client: RawHttp2, id: number): number[] =>
+    client.frames
+      .filter(({ type, stream }) => type === TYPE.rstStream && stream === id)
+      .map(({ payload }) => payload.readUInt32BE(0));
+
+  test('more bytes than its window allows', async () => {
+    const client = await connect();
+    await openStream(client, 1);
+    // The echo cannot give them back, for our own window is small: nobody takes them for long.
+    const bytes = Buffer.alloc(16_384, 1);
+    for (let i = 0; i < 2_000 && !client.isClosed; i++) client.send(TYPE.data, 0, 1, bytes);
+    // FLOW_CONTROL_ERROR (RFC 9113, section 6.9.1), of the stream or of the connection.
+    await eventually(() => client.isClosed || resets(client, 1).includes(3), { what: 'the violation to be answered' });
+    client.destroy();
+  });
+
+  test('a stream number that goes backwards opens nothing', async () => {
+    const client = await connect();
+    await openStream(client, 5);
+    const { accepted } = echo;
+    client.sendConnect(3, authority());
+    await openStream(client, 7).catch((error: unknown) => {
+      if (!client.isClosed) throw error;
+    });
+    expect(client.frames.some(({ type, stream }) => type === TYPE.headers && stream === 3)).toBe(false);
+    expect(echo.accepted - accepted).toBeLessThanOrEqual(1);
     client.destroy();
   });
 });

@@ -40,13 +40,13 @@ networkNamespaceTests('a mesh whose traffic is intercepted', () => {
   });
 
   describe('an application that knows nothing of it', () => {
-    test.each([
+    test.each<[string, () => string, number]>([
       ['a virtual IP', () => VIRTUAL_IP, 80],
       ['an IPv4 address of a workload', () => ordersAt('ipv4'), 8080],
       ['an IPv6 address of a workload', () => ordersAt('ipv6'), 8080],
-    ] as const)('reaches %s through a tunnel', async (_, address, port) => {
+    ])('reaches %s through a tunnel', async (_, address, port) => {
       const tunnelled = (): number => mesh.accessLog('orders').filter(({ transport }) => transport === 'hbone').length;
-      const before: number = tunnelled();
+      const before = tunnelled();
       expect(await mesh.call('frontend', address(), port, 'hello')).toEqual({ answer: 'hello', error: null });
       await eventually(() => tunnelled() > before, { what: 'the line in the access log of orders' });
     });

@@ -94,9 +94,12 @@ export class RawHttp2 {
     socket.on('data', (chunk: Buffer) => this.#onData(chunk));
     // A server that refuses us resets the connection: that is what many tests wait for.
     socket.on('error', () => undefined);
-    this.closed = once(socket, 'close').then(() => {
-      this.isClosed = true;
-      this.#notify();
+    this.closed = new Promise((resolve) => {
+      socket.on('close', () => {
+        this.isClosed = true;
+        this.#notify();
+        resolve();
+      });
     });
   }
 
