@@ -57,6 +57,8 @@ export class ControlPlane {
   readonly #admin: AdminServer;
   /** What is to be undone, last first. */
   readonly #owned = new AsyncDisposableStack();
+  /** Whether the source could not be read last time. */
+  #faulty = false;
   #state: 'starting' | 'ready' | 'stopping' = 'starting';
 
   /** Nothing listens yet. @throws PosternError where what is stored is not usable. */
@@ -260,6 +262,8 @@ export class ControlPlane {
     const { sourceAvailable, manifestObjects } = this.#metrics;
     this.#problems.set('files', problems);
     if (fault !== null) this.#log.error({ code: fault.code }, `${fault.message}; what was read before stays in force`);
+    else if (this.#faulty) this.#log.info('the manifests can be read again');
+    this.#faulty = fault !== null;
     sourceAvailable.set(fault === null ? 1 : 0);
     manifestObjects.reset();
     for (const { kind } of manifests) manifestObjects.inc({ kind });

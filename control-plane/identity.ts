@@ -20,6 +20,9 @@ export const CA_FILE = 'ca.pem';
 const NAMESPACE = 'postern-system';
 const SERVICE_ACCOUNT = 'control-plane';
 
+/** Room to renew, whole seconds being what certificates count in. Not much longer than the leaves, or it would keep an old root waiting in a rotation. */
+const MIN_TTL_SECONDS = 5;
+
 /** Who is who: the authority, join tokens and revocations of one data directory, and what follows from them for the listener. */
 export class Identity {
   readonly authority: CertificateAuthority;
@@ -93,11 +96,12 @@ export class Identity {
   }
 
   issueServerCertificate(): IssuedServerCertificate {
-    const { listen, serverNames, trustDomain } = this.#config;
+    const { listen, serverNames, trustDomain, certificates } = this.#config;
     return this.authority.issueServer({
       spiffeId: spiffeId(trustDomain, NAMESPACE, SERVICE_ACCOUNT).uri,
       dnsNames: [...new Set(['localhost', ...serverNames])],
       ipAddresses: reachableAddresses(listen),
+      ttlSeconds: Math.max(certificates.ttlSeconds, MIN_TTL_SECONDS),
     });
   }
 

@@ -1,9 +1,10 @@
+import type { TcpAttribute } from './attributes.ts';
 import { Facts } from './facts.ts';
 import { field } from './json.ts';
 import { type Policy, type PolicyAction, readPolicy } from './rule.ts';
 import { RuleSet } from './rule-index.ts';
 import { selects } from './selection.ts';
-import { firstFailure, lowerToTcp, type TcpLowering, type TcpRule } from './tcp-rule.ts';
+import { firstFailure, lowerToTcp, type TcpClause, type TcpLowering, type TcpRule } from './tcp-rule.ts';
 import { trustDomainsOf } from './trust-domains.ts';
 import type {
   CompiledPolicies,
@@ -84,9 +85,8 @@ export class TcpAuthorization implements CompiledPolicies {
     this.#dryRunAllow = dryRunAllow.length === 0 ? null : ruleSet(dryRunAllow);
     // What is only observed must not change the verdict.
     const enforced = [custom, deny, allow].flat();
-    const asked = new Set(enforced.flatMap(({ rule }) => (rule === null ? [] : attributesOf(rule))));
-    this.#asksSourceAddress = asked.has('source.ip') || asked.has('remote.ip');
-    this.#asksDestinationAddress = asked.has('destination.ip');
+    this.#asksSourceAddress = asks(enforced, (attribute) => attribute === 'source.ip' || attribute === 'remote.ip');
+    this.#asksDestinationAddress = asks(enforced, (attribute) => attribute === 'destination.ip');
   }
 
   decide(attributes: ConnectionAttributes): Decision {
@@ -169,8 +169,12 @@ function ruleSet(lowered: readonly Lowered[]): RuleSet {
   return new RuleSet(lowered.flatMap(({ rule }) => (rule === null ? [] : [rule])));
 }
 
-function attributesOf(rule: TcpRule): readonly string[] {
-  return [...rule.from.flat(), ...rule.to.flat(), ...rule.when].map(({ attribute }) => attribute);
+/** Whether any rule has a condition on such an attribute. */
+function asks(lowered: readonly Lowered[], isMeant: (attribute: TcpAttribute) => boolean): boolean {
+  const inClause = (clause: TcpClause): boolean => clause.some((condition) => isMeant(condition.attribute));
+  return lowered.some(
+    ({ rule }) => rule !== null && (rule.from.some(inClause) || rule.to.some(inClause) || inClause(rule.when)),
+  );
 }
 
 function traceStep({ policy, index, rule, note }: Lowered, facts: Facts): TraceStep {

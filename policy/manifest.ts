@@ -1,4 +1,5 @@
 import { asObject, asString, field, isAbsent, isList } from './json.ts';
+import { quoted } from './quoted.ts';
 import { DEFAULT_NAMESPACE } from './selection.ts';
 import type { JsonObject, JsonValue, Manifest, Problem, SourceLocation } from './types.ts';
 import { parseYaml, YAML_LIMITS, type YamlLimits } from './yaml-document.ts';
@@ -24,11 +25,11 @@ export function kindProblem(apiVersion: string, kind: string): string | null {
   if (apiVersion === '' || kind === '') return 'a manifest needs an apiVersion and a kind, both strings';
   if (!isManifestKind(kind)) {
     const known = Object.entries(KINDS).map(([name, versions]) => `${name} (${versions.join(', ')})`);
-    return `unknown kind ${JSON.stringify(kind)} of ${JSON.stringify(apiVersion)}; known are ${known.join(', ')}`;
+    return `unknown kind ${quoted(kind)} of ${quoted(apiVersion)}; known are ${known.join(', ')}`;
   }
   const versions: readonly string[] = KINDS[kind];
   if (versions.includes(apiVersion)) return null;
-  return `unknown apiVersion ${JSON.stringify(apiVersion)} of ${kind}; known are ${versions.join(', ')}`;
+  return `unknown apiVersion ${quoted(apiVersion)} of ${kind}; known are ${versions.join(', ')}`;
 }
 
 /**

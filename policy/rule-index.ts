@@ -108,21 +108,18 @@ export class RuleSet {
       this.#always.push(ranked);
       return;
     }
-    const filed = new Set<string>();
-    for (const key of keys) this.#fileUnder(key, ranked, filed);
+    for (const key of keys) this.#fileUnder(key, ranked);
   }
 
-  #fileUnder(key: IndexKey, ranked: Ranked, filed: Set<string>): void {
+  #fileUnder(key: IndexKey, ranked: Ranked): void {
     if (key.kind === 'sourceAddress' || key.kind === 'destinationAddress') {
       this.#hasAddresses[key.kind] = true;
       this.#byAddress[key.kind].add(key.value, ranked);
-      return;
+    } else if (key.kind === 'port') {
+      append(this.#byPort, key.value, ranked);
+    } else {
+      append(this.#byText[key.kind], key.value, ranked);
     }
-    const name = `${key.kind} ${key.value}`;
-    if (filed.has(name)) return;
-    filed.add(name);
-    if (key.kind === 'port') append(this.#byPort, key.value, ranked);
-    else append(this.#byText[key.kind], key.value, ranked);
   }
 }
 
@@ -134,7 +131,8 @@ function take<K>(found: Bucket[], buckets: ReadonlyMap<K, Bucket>, key: K): void
 function append<K>(buckets: Map<K, Ranked[]>, key: K, ranked: Ranked): void {
   const bucket = buckets.get(key);
   if (bucket === undefined) buckets.set(key, [ranked]);
-  else bucket.push(ranked);
+  // Rules come one after another: one that is filed under a key twice is last in its bucket.
+  else if (bucket.at(-1) !== ranked) bucket.push(ranked);
 }
 
 /** The keys of that part of a rule which tells callers apart best, null where no part has keys. */

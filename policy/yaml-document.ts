@@ -11,6 +11,7 @@ import {
   Parser,
   type YAMLMap,
 } from 'yaml';
+import { quoted } from './quoted.ts';
 import type { JsonObject, JsonValue, Problem, SourceLocation } from './types.ts';
 
 /** One document of a YAML (or JSON) file. */
@@ -27,6 +28,7 @@ export interface YamlLimits {
   readonly depth: number;
   /** Lexical tokens; about one for each word, indicator and stretch of blanks. */
   readonly tokens: number;
+  /** Separators, `---` and `...`: every document but the first has one. */
   readonly documents: number;
   /** Problems that are reported before the rest is left unsaid. */
   readonly problems: number;
@@ -124,7 +126,7 @@ class YamlReader {
       const at = parser.offset;
       const type = CST.tokenType(lexeme);
       if (++lexemes > this.#limits.tokens) this.#refuse(at, `has over ${this.#limits.tokens} tokens: split the file`);
-      if (type === 'doc-mode' && ++documents > this.#limits.documents) {
+      if ((type === 'doc-start' || type === 'doc-end') && ++documents > this.#limits.documents) {
         this.#refuse(at, `has over ${this.#limits.documents} documents: split the file`);
       }
       const refused = refusedToken(type, lexeme);
@@ -166,9 +168,9 @@ class YamlReader {
       if (key === null) {
         this.report(offsetOf(pair.key), 'a key must be a string: put it in quotes');
       } else if (key === '<<' || key === '__proto__') {
-        this.report(offsetOf(pair.key), `the key ${JSON.stringify(key)} is refused`);
+        this.report(offsetOf(pair.key), `the key ${quoted(key)} is refused`);
       } else if (Object.hasOwn(object, key)) {
-        this.report(offsetOf(pair.key), `the key ${JSON.stringify(key)} stands twice in one map`);
+        this.report(offsetOf(pair.key), `the key ${quoted(key)} stands twice in one map`);
       } else {
         object[key] = this.#value(pair.value);
       }

@@ -1,7 +1,6 @@
-import { isIP } from 'node:net';
 import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap } from 'yaml';
 import { EXIT, PosternError } from '../mesh/errors.ts';
-import type { SocketAddress } from './worker/messages.ts';
+import type { Decoder } from './config-decoders.ts';
 
 /** One thing wrong in a settings file; lines and columns count from 1. */
 export interface SettingsProblem {
@@ -9,16 +8,6 @@ export interface SettingsProblem {
   readonly line: number;
   readonly column: number;
   readonly message: string;
-}
-
-/**
- * How one value is read. `read` returns the value, or null for anything that is not exactly `expects` (which completes "must be …").
- * `placeholder` stands in for a value that was wrong, so that reading can go on and report every problem at once; it never leaves the reader.
- */
-export interface Decoder<T> {
-  readonly expects: string;
-  readonly placeholder: T;
-  read(value: unknown): T | null;
 }
 
 const MAX_FILE_BYTES = 1024 * 1024;
@@ -179,103 +168,4 @@ export class Section {
           : 'a list';
     this.#report(node.range?.[0] ?? 0, `${path} must be ${expects}, not ${found}`);
   }
-}
-
-export const text: Decoder<string> = {
-  expects: 'a non-empty string',
-  placeholder: '',
-  read: (value) => (typeof value === 'string' && value !== '' && value.length <= 4096 ? value : null),
-};
-
-/** RFC 1123 label or subdomain: what Kubernetes names are made of. */
-export const name: Decoder<string> = {
-  expects: 'a name of lower-case letters, digits, "-" and ".", such as orders-1',
-  placeholder: '',
-  read: (value) =>
-    typeof value === 'string' && value.length <= 253 && /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(value) ? value : null,
-};
-
-export const flag: Decoder<boolean> = {
-  expects: 'true or false',
-  placeholder: false,
-  read: (value) => (typeof value === 'boolean' ? value : null),
-};
-
-export function integer(min: number, max: number): Decoder<number> {
-  return {
-    expects: `a whole number from ${min} to ${max}`,
-    placeholder: min,
-    read: (value) =>
-      Number.isSafeInteger(value) && Number(value) >= min && Number(value) <= max ? Number(value) : null,
-  };
-}
-
-export function oneOf<const T extends string>(...words: readonly [T, ...T[]]): Decoder<T> {
-  return {
-    expects: `one of ${words.join(', ')}`,
-    placeholder: words[0],
-    read: (value) => words.find((word) => word === value) ?? null,
-  };
-}
-
-export const ip: Decoder<string> = {
-  expects: 'an IP address without port',
-  placeholder: '',
-  read: (value) => (typeof value === 'string' && isIP(value) !== 0 ? value : null),
-};
-
-const ADDRESS = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):([0-9]{1,5})$/;
-
-export const address: Decoder<SocketAddress> = {
-  expects: 'an IP address and a port from 1 to 65535, such as "127.0.0.1:8080" or "[::1]:8080"',
-  placeholder: { address: '', port: 0 },
-  read(value) {
-    const parts = typeof value === 'string' ? ADDRESS.exec(value) : null;
-    if (parts === null) return null;
-    const [, six, four, digits = ''] = parts;
-    const port = Number(digits);
-    if (port < 1 || port > 65_535 || isIP(six ?? four ?? '') !== (six === undefined ? 4 : 6)) return null;
-    return { address: (six ?? four ?? '').toLowerCase(), port };
-  },
-};
-
-const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-
-/** Milliseconds from `250ms`, `30s`, `5m`, `1h`; bounds in milliseconds. */
-export function duration(min: number, max: number): Decoder<number> {
-  return {
-    expects: `a duration such as 30s, 5m or 1h, from ${formatDuration(min)} to ${formatDuration(max)}`,
-    placeholder: min,
-    read(value) {
-      const parts = typeof value === 'string' ? /^([0-9]{1,9})(ms|s|m|h)$/.exec(value) : null;
-      if (parts === null) return null;
-      const ms = Number(parts[1]) * (UNITS[parts[2] ?? ''] ?? Number.NaN);
-      return ms >= min && ms <= max ? ms : null;
-    },
-  };
-}
-
-function formatDuration(ms: number): string {
-  for (const [unit, size] of Object.entries(UNITS).reverse())
-    if (ms >= size && ms % size === 0) return `${ms / size}${unit}`;
-  return `${ms}ms`;
-}
-
-/** Bytes from a whole number, or `64KiB`, `1MiB`. */
-export function bytes(min: number, max: number): Decoder<number> {
-  return {
-    expects: `a size such as 256KiB, from ${min} to ${max} bytes`,
-    placeholder: min,
-    read(value) {
-      const parts =
-        typeof value === 'number'
-          ? [null, String(value), '']
-          : typeof value === 'string'
-            ? /^([0-9]{1,9})(KiB|MiB)$/.exec(value)
-            : null;
-      if (parts === null) return null;
-      const size = Number(parts[1]) * (parts[2] === 'KiB' ? 1024 : parts[2] === 'MiB' ? 1024 * 1024 : 1);
-      return Number.isSafeInteger(size) && size >= min && size <= max ? size : null;
-    },
-  };
 }

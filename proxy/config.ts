@@ -1,22 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { dirname, resolve } from 'node:path';
-import { EXIT, messageOf, PosternError } from '../mesh/errors.ts';
 import { isTrustDomain } from '../mesh/spiffe-id.ts';
-import {
-  address,
-  bytes,
-  type Decoder,
-  duration,
-  flag,
-  integer,
-  ip,
-  name,
-  oneOf,
-  readSettings,
-  type Section,
-  text,
-} from './config-reader.ts';
+import { address, bytes, type Decoder, duration, flag, integer, ip, name, oneOf, text } from './config-decoders.ts';
+import type { Section } from './config-reader.ts';
 import type { SocketAddress, WorkerConfig } from './worker/messages.ts';
 
 /**
@@ -86,30 +72,8 @@ const PORT = integer(1, 65_535);
 /** The port of HBONE in Istio's convention; a workload that does not say otherwise is reached there. */
 const TUNNEL_PORT = 15_008;
 
-/** Reads and checks the file at `path`. @throws PosternError ERR_CONFIG with every problem as `file:line:column: …`, exit 78. */
-export function loadConfig(path: string): ProxyConfig {
-  const file = resolve(path);
-  let content: string;
-  try {
-    content = readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new PosternError(
-      'ERR_CONFIG',
-      `cannot read ${file}: ${messageOf(error)}; pass the sidecar's settings with --config`,
-      {
-        cause: error,
-        exitCode: EXIT.config,
-      },
-    );
-  }
-  return parseConfig(content, file);
-}
-
-export function parseConfig(content: string, file: string): ProxyConfig {
-  return readSettings(content, file, (root) => readProxy(root, file));
-}
-
-function readProxy(root: Section, file: string): ProxyConfig {
+/** Of the top-level map of a settings file; what is wrong is reported to `root`. `file` is absolute. */
+export function readProxy(root: Section, file: string): ProxyConfig {
   const path = pathFrom(dirname(file));
   const workload = root.section('workload');
   if (workload === null) root.problem(null, 'workload is missing: write workload: { name, namespace, serviceAccount }');

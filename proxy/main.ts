@@ -35,10 +35,39 @@ export interface ProxyOptions {
  * @throws PosternError where it cannot start: an address in use, no privilege, a refused join token.
  */
 export async function runProxy(config: ProxyConfig, options: ProxyOptions = {}): Promise<number> {
-  const { clock = systemClock, workerUrl = new URL('./worker/worker.ts', import.meta.url) } = options;
-  const version = ownVersion();
-  const { workload } = config;
+  const sidecar = assemble(config, options);
+  const { log, signals, servers, stream, identity, supervisor, state } = sidecar;
+  try {
+    log.info({ version: sidecar.version, pid: process.pid, workers: config.workers }, 'starting');
+    for (const { what, at, shared } of listenersOf(config)) if (shared) await probeListener(what, at);
+    for (const server of servers) await server.listen();
 
+    // Whichever comes first: a stop was asked for, or the sidecar cannot go on.
+    const streaming = stream.run();
+    const failure = failed(supervisor.start(), identity.run());
+    await Promise.race([signals.drainRequested, failure]);
+
+    state.draining = true;
+    stream.close();
+    await Promise.race([streaming, signals.endRequested]);
+    log.info({ deadlineMs: config.drainTimeoutMs }, 'draining: no new connections; a second signal ends at once');
+    const forced = await Promise.race([supervisor.drain(config.drainTimeoutMs), signals.endRequested]);
+    if (typeof forced === 'number') log.info({ forced }, 'drained');
+    return signals.exitCode ?? EXIT.ok;
+  } catch (error) {
+    log.error({ code: error instanceof PosternError ? error.code : 'ERR_UNEXPECTED' }, messageOf(error));
+    throw error;
+  } finally {
+    await sidecar.close();
+  }
+}
+
+/** Makes the parts and tells them of each other; nothing runs yet. */
+function assemble(config: ProxyConfig, options: ProxyOptions) {
+  const { clock = systemClock, workerUrl = new URL('./worker/worker.ts', import.meta.url) } = options;
+  const { workload } = config;
+  const version = ownVersion();
+  const trust = new ControlPlaneTrust(config.controlPlane.caFile, config.trustDomain);
   const output = new Output({
     level: config.logLevel,
     base: { proxy: `${workload.namespace}/${workload.name}` },
@@ -46,6 +75,8 @@ export async function runProxy(config: ProxyConfig, options: ProxyOptions = {}):
   });
   const log = output.logger;
   const signals = new StopSignals();
+  const state = { connected: false, draining: false };
+
   const store = new ResourceStore();
   const series = new SeriesTable(clock, log);
   const rollout = new Rollout({ store, clock, log });
@@ -59,12 +90,12 @@ export async function runProxy(config: ProxyConfig, options: ProxyOptions = {}):
     clock,
   });
 
-  const trust = new ControlPlaneTrust(config.controlPlane.caFile, config.trustDomain);
   const client = new ControlPlaneClient(new ControlPlaneConnector(config.controlPlane.address, trust), trust);
+  const { ttlMs } = config.certificate;
   const identity = new Identity({
     workload,
     joinTokenFile: config.controlPlane.joinTokenFile,
-    ttlSeconds: config.certificate.ttlMs === null ? null : Math.ceil(config.certificate.ttlMs / 1000),
+    ttlSeconds: ttlMs === null ? null : Math.ceil(ttlMs / 1000),
     authority: client,
     trust,
     clock,
@@ -83,7 +114,6 @@ export async function runProxy(config: ProxyConfig, options: ProxyOptions = {}):
     clock,
     log,
   });
-  let connected = false;
   const stream = new PushStream({
     client,
     registration: { ...workload, tunnel: announcedTunnel(config) },
@@ -96,23 +126,20 @@ export async function runProxy(config: ProxyConfig, options: ProxyOptions = {}):
       const roots = store.roots();
       trust.setRoots(roots);
       identity.followRoots(roots);
-      log.info(
-        { version: delta.version, full: delta.full, upserts: delta.upserts.length, removes: delta.removes.length },
-        'push applied',
-      );
-      acknowledger.acknowledge({ workload: workload.name, version: delta.version, rejected: store.rejected() });
+      const { version: pushed, full, upserts, removes } = delta;
+      log.info({ version: pushed, full, upserts: upserts.length, removes: removes.length }, 'push applied');
+      acknowledger.acknowledge({ workload: workload.name, version: pushed, rejected: store.rejected() });
     },
-    onConnected: (now) => {
-      connected = now;
+    onConnected: (connected) => {
+      state.connected = connected;
     },
     onRenewalWanted: (why) => identity.renewSoon(why),
   });
 
-  let draining = false;
   const metrics = new Metrics(series, () => ({
     version,
     certificateExpiresAt: identity.current === null ? null : expiresAt(identity.current),
-    connected,
+    connected: state.connected,
     pushVersion: store.version,
     pushAge: store.changedAt === null ? null : clock.now() - store.changedAt,
     rejectedResources: store.rejected().length,
@@ -123,20 +150,20 @@ export async function runProxy(config: ProxyConfig, options: ProxyOptions = {}):
     certificate: identity.valid,
     resources: store.version !== null,
     listeners: supervisor.serving,
-    draining,
+    draining: state.draining,
   });
-  const inside = {
+  const admin = adminRoutes({
     config,
     version,
     store,
     supervisor,
     output,
     svid: () => identity.current,
-    connected: () => connected,
+    connected: () => state.connected,
     drain: () => signals.requestDrain(),
-  };
+  });
   const servers = [
-    new HttpServer({ what: 'admin.listen', at: config.admin.listen, routes: adminRoutes(inside), guarded: true, log }),
+    new HttpServer({ what: 'admin.listen', at: config.admin.listen, routes: admin, guarded: true, log }),
     new HttpServer({
       what: 'metrics.listen',
       at: config.metrics.listen,
@@ -153,27 +180,7 @@ export async function runProxy(config: ProxyConfig, options: ProxyOptions = {}):
     }),
   ];
 
-  try {
-    log.info({ version, pid: process.pid, workers: config.workers }, 'starting');
-    for (const { what, at, shared } of listenersOf(config)) if (shared) await probeListener(what, at);
-    for (const server of servers) await server.listen();
-
-    // Whichever comes first: a stop was asked for, or the sidecar cannot go on.
-    const streaming = stream.run();
-    const failure = failed(supervisor.start(), identity.run());
-    await Promise.race([signals.drainRequested, failure]);
-
-    draining = true;
-    stream.close();
-    await Promise.race([streaming, signals.endRequested]);
-    log.info({ deadlineMs: config.drainTimeoutMs }, 'draining: no new connections; a second signal ends at once');
-    const forced = await Promise.race([supervisor.drain(config.drainTimeoutMs), signals.endRequested]);
-    if (typeof forced === 'number') log.info({ forced }, 'drained');
-    return signals.exitCode ?? EXIT.ok;
-  } catch (error) {
-    log.error({ code: error instanceof PosternError ? error.code : 'ERR_UNEXPECTED' }, messageOf(error));
-    throw error;
-  } finally {
+  const close = async (): Promise<void> => {
     signals.close();
     identity.close();
     stream.close();
@@ -183,7 +190,8 @@ export async function runProxy(config: ProxyConfig, options: ProxyOptions = {}):
     client.close();
     await Promise.all(servers.map((server) => server.close()));
     await output.flush();
-  }
+  };
+  return { version, log, signals, state, supervisor, identity, stream, servers, close };
 }
 
 /** Rejects with the first failure of what should run for good; never resolves. */

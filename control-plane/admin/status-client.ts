@@ -44,7 +44,7 @@ function isStatus(value: unknown): value is ControlPlaneStatus {
 /** A table for people; `now` in Unix milliseconds. */
 export function renderStatus({ trustDomain, sidecars, manifests }: ControlPlaneStatus, now: number): string {
   const lines = [
-    `trust domain ${trustDomain}, ${sidecars.length} sidecars connected, ${manifests.objects} objects in force`,
+    `trust domain ${trustDomain}, sidecars connected: ${sidecars.length}, objects in force: ${manifests.objects}`,
   ];
   if (manifests.fault !== null) lines.push(`MANIFESTS: ${manifests.fault}`);
   for (const problem of manifests.problems) lines.push(`MANIFEST: ${problem}`);

@@ -12,7 +12,15 @@ import { PushQueue } from './push-queue.ts';
 import { RecentScopes } from './recent-scopes.ts';
 import type { SidecarStream } from './sidecar-stream.ts';
 
-export type CloseReason = 'peer' | 'superseded' | 'expired' | 'revoked' | 'untrusted' | 'stalled' | 'shutdown';
+export type CloseReason =
+  | 'peer'
+  | 'superseded'
+  | 'expired'
+  | 'revoked'
+  | 'untrusted'
+  | 'stalled'
+  | 'failed'
+  | 'shutdown';
 
 export interface PusherOptions {
   /** Tells this run of the control plane from every other. */
@@ -43,7 +51,7 @@ export class Pusher {
   readonly #options: PusherOptions;
   readonly #streams = new Map<string, SidecarStream>();
   readonly #expiries = new Map<SidecarStream, NodeJS.Timeout>();
-  readonly #queue = new PushQueue<SidecarStream>(FIXED.push.concurrency, (stream) => this.#push(stream));
+  readonly #queue = new PushQueue<SidecarStream>(FIXED.push.concurrency, (stream) => this.#pushOrClose(stream));
   readonly #scopes: ScopeCache;
   readonly #deltas = new DeltaCache();
   readonly #recent = new RecentScopes(FIXED.push.resumeEntries, FIXED.push.resumeMs);
@@ -97,7 +105,7 @@ export class Pusher {
     this.#options.metrics.connected.set(this.#streams.size);
     this.#options.metrics.streamsClosed.inc({ reason });
     if (reason === 'peer') stream.gone();
-    else if (reason === 'stalled') stream.destroy();
+    else if (reason === 'stalled' || reason === 'failed') stream.destroy();
     else stream.goodbye(GOODBYES[reason], reason === 'expired' || reason === 'untrusted');
     this.#options.onClosed(stream, reason);
   }
@@ -140,6 +148,16 @@ export class Pusher {
   stop(): void {
     clearInterval(this.#heartbeat);
     for (const stream of this.streams) this.close(stream, 'shutdown');
+  }
+
+  /** A fault of ours with one sidecar must not become the others'. */
+  async #pushOrClose(stream: SidecarStream): Promise<void> {
+    try {
+      await this.#push(stream);
+    } catch (error) {
+      this.#options.log.error({ err: error, workload: stream.name }, 'a push failed: the sidecar is disconnected');
+      this.close(stream, 'failed');
+    }
   }
 
   async #push(stream: SidecarStream): Promise<void> {
@@ -232,7 +250,7 @@ export class Pusher {
   }
 }
 
-const GOODBYES: { readonly [R in Exclude<CloseReason, 'peer' | 'stalled'>]: string } = {
+const GOODBYES: { readonly [R in Exclude<CloseReason, 'peer' | 'stalled' | 'failed'>]: string } = {
   superseded: 'another stream was opened for this workload',
   expired: 'the client certificate has expired',
   revoked: 'the identity or certificate is revoked',

@@ -15,64 +15,101 @@ export interface Scope {
   readonly resources: ReadonlyMap<ResourceKey, Resource>;
 }
 
+type Labels = { readonly [key: string]: string };
+
+/** The part of a scope that all workloads of a namespace share, which is most of it: compared and hashed once for all of them. */
+interface Reachable {
+  readonly resources: readonly Resource[];
+  readonly digest: Buffer;
+}
+
+/** A scope and the parts that it was made of. */
+interface Made {
+  readonly scope: Scope;
+  /** Mesh-wide resources and the policies that select the workload. */
+  readonly own: readonly Resource[];
+  readonly reachable: Reachable;
+}
+
+interface Generation {
+  readonly snapshot: Snapshot | null;
+  readonly scopes: Map<string, Made>;
+  /** By namespace. */
+  readonly reachable: Map<string, Reachable>;
+}
+
 export class ScopeCache {
   readonly #epoch: string;
   #number = 0;
-  #snapshot: Snapshot | null = null;
-  #scopes = new Map<string, Scope>();
-  /** Scopes of the snapshot before: an unchanged one keeps its object, so that nothing is pushed. */
-  #before = new Map<string, Scope>();
-  #reachable = new Map<string, readonly Resource[]>();
+  #now: Generation = newGeneration(null);
+  /** Of the snapshot before: an unchanged scope keeps its object, so that nothing is pushed. */
+  #before: Generation = newGeneration(null);
 
   /** `epoch` tells this run of the control plane from every other. */
   constructor(epoch: string) {
     this.#epoch = epoch;
   }
 
-  scopeOf(snapshot: Snapshot, namespace: string, labels: { readonly [key: string]: string }): Scope {
-    if (snapshot !== this.#snapshot) {
-      this.#snapshot = snapshot;
-      this.#before = this.#scopes;
-      this.#scopes = new Map();
-      this.#reachable = new Map();
+  scopeOf(snapshot: Snapshot, namespace: string, labels: Labels): Scope {
+    if (snapshot !== this.#now.snapshot) {
+      this.#before = this.#now;
+      this.#now = newGeneration(snapshot);
     }
     const name = workloadClass(namespace, labels);
-    const known = this.#scopes.get(name);
+    const known = this.#now.scopes.get(name);
+    if (known !== undefined) return known.scope;
+    const own = selectedFor(snapshot, namespace, labels);
+    const reachable = this.#reachable(snapshot, namespace);
+    const before = this.#before.scopes.get(name);
+    const same = before !== undefined && before.reachable === reachable && sameObjects(before.own, own);
+    const made = same ? before : this.#make(name, own, reachable);
+    this.#now.scopes.set(name, made);
+    return made.scope;
+  }
+
+  #reachable(snapshot: Snapshot, namespace: string): Reachable {
+    const known = this.#now.reachable.get(namespace);
     if (known !== undefined) return known;
-    const scope = this.#make(name, this.#select(snapshot, namespace, labels));
-    this.#scopes.set(name, scope);
-    return scope;
+    const resources = reachableFrom(snapshot, namespace);
+    const before = this.#before.reachable.get(namespace);
+    const same = before !== undefined && sameObjects(before.resources, resources);
+    const reachable = same ? before : { resources, digest: digest(resources) };
+    this.#now.reachable.set(namespace, reachable);
+    return reachable;
   }
 
-  #select(snapshot: Snapshot, namespace: string, labels: { readonly [key: string]: string }): Resource[] {
-    const { mesh, policies } = snapshot;
-    const namespaces = new Set([mesh.rootNamespace, namespace]);
-    const selected = [...namespaces]
-      .flatMap((candidate) => policies.get(candidate) ?? [])
-      .filter(({ object }) => selects(object, { namespace, labels }, mesh.rootNamespace))
-      .map(({ resource }) => resource);
-    const reachable = this.#reachable.get(namespace) ?? reachableFrom(snapshot, namespace);
-    this.#reachable.set(namespace, reachable);
-    return [mesh, snapshot.trustBundle, snapshot.revocations, ...selected, ...reachable];
-  }
-
-  #make(name: string, resources: readonly Resource[]): Scope {
-    const before = this.#before.get(name);
-    const same =
-      before !== undefined &&
-      before.resources.size === resources.length &&
-      resources.every((resource) => before.resources.get(keyOf(resource)) === resource);
-    if (same) return before;
-    const entries = resources.map((resource) => [keyOf(resource), resource] as const);
-    const hash = createHash('sha256');
-    for (const [, resource] of entries.toSorted(([a], [b]) => (a < b ? -1 : 1))) hash.update(hashOf(resource));
+  #make(name: string, own: readonly Resource[], reachable: Reachable): Made {
     this.#number += 1;
-    return {
-      workloadClass: name,
-      version: `${this.#epoch}.${this.#number}.${hash.digest('base64url').slice(0, DIGEST_LENGTH)}`,
-      resources: new Map(entries),
-    };
+    const content = createHash('sha256').update(digest(own)).update(reachable.digest).digest('base64url');
+    const version = `${this.#epoch}.${this.#number}.${content.slice(0, DIGEST_LENGTH)}`;
+    const resources = new Map([...own, ...reachable.resources].map((resource) => [keyOf(resource), resource]));
+    return { scope: { workloadClass: name, version, resources }, own, reachable };
   }
+}
+
+function newGeneration(snapshot: Snapshot | null): Generation {
+  return { snapshot, scopes: new Map(), reachable: new Map() };
+}
+
+/** Of the content, whatever the order. */
+function digest(resources: readonly Resource[]): Buffer {
+  const hash = createHash('sha256');
+  for (const one of resources.map(hashOf).sort(Buffer.compare)) hash.update(one);
+  return hash.digest();
+}
+
+function sameObjects(a: readonly Resource[], b: readonly Resource[]): boolean {
+  return a.length === b.length && a.every((resource, index) => resource === b[index]);
+}
+
+function selectedFor(snapshot: Snapshot, namespace: string, labels: Labels): readonly Resource[] {
+  const { mesh, policies } = snapshot;
+  const namespaces = new Set([mesh.rootNamespace, namespace]);
+  const selected = [...namespaces]
+    .flatMap((candidate) => policies.get(candidate) ?? [])
+    .filter(({ object }) => selects(object, { namespace, labels }, mesh.rootNamespace))
+    .map(({ resource }) => resource);
+  return [mesh, snapshot.trustBundle, snapshot.revocations, ...selected];
 }
 
 /** 192 bits. */

@@ -7,6 +7,7 @@ import { canonicalAddress } from '../addresses.ts';
 import { ApiError } from '../api-error.ts';
 import type { ControlPlaneMetrics } from '../metrics.ts';
 import { type PeerIdentity, presentedChain, type Trust, verifyPeer } from './peer-identity.ts';
+import { RateLimit } from './rate-limit.ts';
 
 /** Who asks, as far as the connection tells. */
 export interface Caller {
@@ -32,6 +33,8 @@ export interface ApiOptions {
 /** Routes the requests of port 15012 and turns what is thrown into an `ErrorResponse`. */
 export class Api {
   readonly #options: ApiOptions;
+  /** Whoever can connect can be refused: that must not fill the log. The metric counts all. */
+  readonly #logRate = new RateLimit(100, 10);
   readonly #chains = new WeakMap<TLSSocket, readonly X509Certificate[]>();
 
   constructor(options: ApiOptions) {
@@ -68,13 +71,13 @@ export class Api {
     const refusal = error instanceof ApiError ? error : this.#unexpected(error);
     const { metrics, log } = this.#options;
     metrics.refused.inc({ code: refusal.reason });
-    const peer = request.socket.remoteAddress;
-    log.info({ peer, path: request.url?.slice(0, 200), status: refusal.status, code: refusal.reason }, refusal.message);
-    if (response.destroyed || request.destroyed) {
-      response.destroy();
-      return;
+    // The request's own socket may be detached by now.
+    const peer = response.socket?.remoteAddress;
+    if (this.#logRate.take('')) {
+      const { status, reason: code } = refusal;
+      log.info({ peer, path: request.url?.slice(0, 200), status, code }, `refused: ${refusal.message}`);
     }
-    if (response.headersSent) {
+    if (response.destroyed || response.headersSent) {
       response.destroy();
       return;
     }

@@ -1,3 +1,4 @@
+import { constants } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
@@ -107,8 +108,17 @@ export class TlsListener {
 
 const KEEP_ALIVE_MS = 15_000;
 
+/**
+ * Sessions are never resumed: a resumed one shows the client's leaf without its intermediate, which cannot be verified. Without tickets OpenSSL falls back to
+ * its session cache, which node leaves empty.
+ */
 function secureContext(credentials: ServerCredentials, roots: readonly string[]) {
-  return { cert: credentials.chain, key: credentials.privateKey, ca: [...roots] };
+  return {
+    cert: credentials.chain,
+    key: credentials.privateKey,
+    ca: [...roots],
+    secureOptions: constants.SSL_OP_NO_TICKET,
+  };
 }
 
 /** Addresses by which clients may reach a listener, for its certificate. */

@@ -1,4 +1,3 @@
-import { type FSWatcher, watch } from 'node:fs';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as startTimer } from 'node:timers';
@@ -7,18 +6,27 @@ import type { Logger } from 'pino';
 import { EXIT, messageOf, PosternError } from '../../mesh/errors.ts';
 import type { Manifest, Problem } from '../../policy/types.ts';
 import { FIXED } from '../config.ts';
+import { DirectoryWatch } from './directory-watch.ts';
+import type { LastGood } from './last-good.ts';
 import { readManifests } from './manifest-file.ts';
 import { type ManifestSource, objectKey, type SourceChange, type SourceFault } from './manifest-source.ts';
 import { type FileContent, reconcile } from './reconcile.ts';
 import { readStable, type Scan, scanDirectory } from './scan.ts';
 
 const START_ATTEMPTS = 25;
+/** However many events there are. */
+const MIN_POLL_MS = 10;
 
 export interface DirectorySourceOptions {
   readonly directory: string;
   readonly log: Pick<Logger, 'warn'>;
-  readonly timings?: Partial<Pick<typeof FIXED.source, 'rescanMs' | 'settleMs' | 'removalSettleMs' | 'returnSettleMs'>>;
+  /** Null: a file that is bad at the start has no last good version. */
+  readonly lastGood: LastGood | null;
+  readonly timings?: Partial<Timings>;
 }
+
+/** As in `FIXED.source`. */
+type Timings = { readonly [K in 'rescanMs' | 'settleMs' | 'removalSettleMs' | 'returnSettleMs']: number };
 
 /** A change that is being watched until it has settled. */
 interface Unsettled {
@@ -31,6 +39,7 @@ interface Unsettled {
 interface Candidate {
   readonly content: FileContent | null;
   readonly fingerprint: string | null;
+  readonly text: string;
   readonly since: number;
 }
 
@@ -41,8 +50,11 @@ interface Candidate {
 export class DirectorySource implements ManifestSource {
   readonly #directory: string;
   readonly #log: Pick<Logger, 'warn'>;
-  readonly #timings: { readonly [K in 'rescanMs' | 'settleMs' | 'removalSettleMs' | 'returnSettleMs']: number };
-  readonly #watchers = new Map<string, FSWatcher>();
+  readonly #timings: Timings;
+  readonly #lastGood: LastGood | null;
+  readonly #watch: DirectoryWatch;
+  /** Of each file in force. */
+  readonly #texts = new Map<string, string>();
   /** Fingerprint of each file as it was last judged, well or not. */
   readonly #judged = new Map<string, string>();
   readonly #unsettled = new Map<string, Unsettled>();
@@ -59,10 +71,11 @@ export class DirectorySource implements ManifestSource {
   #timer: NodeJS.Timeout | null = null;
   #polling: Promise<void> | null = null;
   #again = false;
-  #watchFailed = false;
 
-  constructor({ directory, log, timings }: DirectorySourceOptions) {
+  constructor({ directory, log, lastGood, timings }: DirectorySourceOptions) {
     this.#directory = directory;
+    this.#lastGood = lastGood;
+    this.#watch = new DirectoryWatch(() => this.#wake(), log);
     this.#log = log;
     this.#timings = { ...FIXED.source, ...timings };
   }
@@ -80,6 +93,7 @@ export class DirectorySource implements ManifestSource {
   }
 
   async start(onChange: (change: SourceChange) => void): Promise<void> {
+    this.#restore();
     // A file that is being written right now is waited for, within reason.
     for (let attempt = 0; attempt < START_ATTEMPTS; attempt++) {
       await this.#poll(true);
@@ -96,9 +110,22 @@ export class DirectorySource implements ManifestSource {
   async stop(): Promise<void> {
     this.#onChange = null;
     if (this.#timer !== null) clearTimeout(this.#timer);
-    for (const watcher of this.#watchers.values()) watcher.close();
-    this.#watchers.clear();
+    this.#watch.close();
     await this.#polling;
+    this.#lastGood?.flush();
+  }
+
+  /** Begins with what was in force at the end of an earlier run; the first poll replaces what is good today. */
+  #restore(): void {
+    const contents = new Map<string, FileContent>();
+    for (const [path, text] of this.#lastGood?.load() ?? []) {
+      const { manifests, problems } = readManifests(text, join(this.#directory, path));
+      if (problems.some(({ severity }) => severity === 'error')) continue;
+      contents.set(path, manifests);
+      this.#texts.set(path, text);
+    }
+    this.#inForce = contents;
+    this.#manifests = [...contents.values()].flat();
   }
 
   #schedule(delayMs: number): void {
@@ -122,12 +149,12 @@ export class DirectorySource implements ManifestSource {
         this.#polling = null;
         const again = this.#again;
         this.#again = false;
-        this.#schedule(again ? 0 : this.#nextPollMs());
+        this.#schedule(again ? MIN_POLL_MS : this.#nextPollMs());
       });
   }
 
   #nextPollMs(): number {
-    return this.#unsettled.size > 0 ? Math.max(10, this.#timings.settleMs / 2) : this.#timings.rescanMs;
+    return this.#unsettled.size > 0 ? Math.max(MIN_POLL_MS, this.#timings.settleMs / 2) : this.#timings.rescanMs;
   }
 
   async #poll(first: boolean): Promise<void> {
@@ -138,7 +165,7 @@ export class DirectorySource implements ManifestSource {
     let noticedAt = now;
     let changed = false;
     if (scan !== null) {
-      this.#watchAll(scan);
+      this.#watch.set(scan.directories);
       this.#reportSkipped(scan);
       const candidates = await this.#candidates(scan, now, first);
       for (const { since } of candidates.values()) noticedAt = Math.min(noticedAt, since);
@@ -157,8 +184,7 @@ export class DirectorySource implements ManifestSource {
       const scan = await scanDirectory(this.#directory, new Set(this.#inForce.keys()));
       if (this.#fault !== null || (this.#rootId !== null && this.#rootId !== scan.rootId)) {
         this.#doubtUntil = performance.now() + this.#timings.returnSettleMs;
-        for (const watcher of this.#watchers.values()) watcher.close();
-        this.#watchers.clear();
+        this.#watch.close();
       }
       this.#rootId = scan.rootId;
       this.#fault = null;
@@ -192,7 +218,9 @@ export class DirectorySource implements ManifestSource {
       // A file that is still there but was left out (a link now, say) keeps its last good content like any other bad file.
       if (scan.skipped.has(path) && this.#inForce.has(path)) continue;
       const since = this.#observe(path, null, now);
-      if (this.#removalSettled(since, now)) candidates.set(path, { content: null, fingerprint: null, since });
+      if (first || this.#removalSettled(since, now)) {
+        candidates.set(path, { content: null, fingerprint: null, text: '', since });
+      }
     }
     return candidates;
   }
@@ -222,7 +250,7 @@ export class DirectorySource implements ManifestSource {
       const { manifests, problems } = readManifests(read.text, file);
       const good = !problems.some(({ severity }) => severity === 'error');
       this.#fileProblems.set(path, problems);
-      if (good) return { content: manifests, fingerprint, since };
+      if (good) return { content: manifests, fingerprint, text: read.text, since };
     } catch (error) {
       this.#fileProblems.set(path, [fileProblem(file, messageOf(error))]);
     }
@@ -252,6 +280,8 @@ export class DirectorySource implements ManifestSource {
       this.#judge(path, candidate.fingerprint);
       if (problem === undefined) {
         changed ||= this.#inForce.get(path) !== candidate.content;
+        if (candidate.content === null) this.#texts.delete(path);
+        else this.#texts.set(path, candidate.text);
         if (this.#waiting.delete(path)) this.#fileProblems.delete(path);
       } else {
         this.#waiting.set(path, candidate);
@@ -259,8 +289,10 @@ export class DirectorySource implements ManifestSource {
       }
     }
     this.#inForce = accepted;
-    if (changed) this.#manifests = [...accepted.values()].flat();
-    return changed;
+    if (!changed) return false;
+    this.#manifests = [...accepted.values()].flat();
+    this.#lastGood?.save(new Map(this.#texts));
+    return true;
   }
 
   #reportSkipped(scan: Scan): void {
@@ -270,36 +302,6 @@ export class DirectorySource implements ManifestSource {
     for (const path of this.#fileProblems.keys()) {
       const known = scan.files.has(path) || scan.skipped.has(path) || this.#inForce.has(path);
       if (!known) this.#fileProblems.delete(path);
-    }
-  }
-
-  #watchAll(scan: Scan): void {
-    const wanted = new Set(scan.directories);
-    for (const [directory, watcher] of this.#watchers) {
-      if (wanted.has(directory)) continue;
-      watcher.close();
-      this.#watchers.delete(directory);
-    }
-    for (const directory of wanted) if (!this.#watchers.has(directory)) this.#watch(directory);
-  }
-
-  #watch(directory: string): void {
-    try {
-      const watcher = watch(directory, { persistent: false }, () => this.#wake());
-      watcher.on('error', () => {
-        watcher.close();
-        this.#watchers.delete(directory);
-      });
-      this.#watchers.set(directory, watcher);
-    } catch (error) {
-      if (!this.#watchFailed) {
-        const seconds = this.#timings.rescanMs / 1000;
-        this.#log.warn(
-          { err: error, directory },
-          `cannot watch the manifests: edits are noticed every ${seconds} s only; raise fs.inotify.max_user_watches`,
-        );
-      }
-      this.#watchFailed = true;
     }
   }
 }

@@ -1,5 +1,6 @@
 import { type Attribute, PLAIN_WHEN_KEYS } from '../attributes.ts';
 import { parseCidr } from '../ip.ts';
+import { quoted } from '../quoted.ts';
 import { parsePolicyPort } from '../tcp-condition.ts';
 import { type Findings, nearest, type Path } from './findings.ts';
 import { pathProblem } from './path-template.ts';
@@ -18,20 +19,19 @@ export function validateValue(
     case 'source.ip':
     case 'remote.ip':
     case 'destination.ip':
-      if (parseCidr(text) === null)
-        findings.error(path, `${JSON.stringify(text)} is neither an IP address nor a CIDR block`);
+      if (parseCidr(text) === null) findings.error(path, `${quoted(text)} is neither an IP address nor a CIDR block`);
       return;
     case 'destination.port':
-      if (parsePolicyPort(text) === null) findings.error(path, `${JSON.stringify(text)} is not a port: 0 to 65535`);
+      if (parsePolicyPort(text) === null) findings.error(path, `${quoted(text)} is not a port: 0 to 65535`);
       return;
     case 'request.path': {
       const problem = pathProblem(text);
-      if (problem !== null) findings.error(path, `${JSON.stringify(text)}: ${problem}`);
+      if (problem !== null) findings.error(path, `${quoted(text)}: ${problem}`);
       return;
     }
     case 'source.principal':
       if (text.startsWith('spiffe://')) {
-        findings.warn(path, `${JSON.stringify(text)} never matches: principals are written without "spiffe://"`);
+        findings.warn(path, `${quoted(text)} never matches: principals are written without "spiffe://"`);
       }
       return;
     case 'source.serviceAccount':
@@ -46,40 +46,40 @@ export function validateValue(
 }
 
 function validateServiceAccount(text: string, path: Path, findings: Findings): void {
-  const quoted = JSON.stringify(text);
+  const shown = quoted(text);
   const parts = text.split('/');
   if (text.length > MAX_SERVICE_ACCOUNT)
     findings.error(path, `a service account has at most ${MAX_SERVICE_ACCOUNT} characters`);
   if (text.includes('*'))
-    findings.error(path, `${quoted}: service accounts are matched exactly, without "*"; use principals`);
-  if (parts.length > 2) findings.error(path, `${quoted} must be <namespace>/<service account> or <service account>`);
-  else if (parts.includes('')) findings.error(path, `${quoted} lacks its namespace or its name`);
+    findings.error(path, `${shown}: service accounts are matched exactly, without "*"; use principals`);
+  if (parts.length > 2) findings.error(path, `${shown} must be <namespace>/<service account> or <service account>`);
+  else if (parts.includes('')) findings.error(path, `${shown} lacks its namespace or its name`);
 }
 
 function validateTrustDomain(text: string, path: Path, isField: boolean, findings: Findings): void {
-  const quoted = JSON.stringify(text);
+  const shown = quoted(text);
   const stars = text.split('*').length - 1;
-  if (stars > 1) findings.error(path, `${quoted} has more than one "*"`);
+  if (stars > 1) findings.error(path, `${shown} has more than one "*"`);
   else if (stars === 1 && !text.startsWith('*') && !text.endsWith('*')) {
-    findings.error(path, `${quoted}: "*" may stand at the start or the end only`);
+    findings.error(path, `${shown}: "*" may stand at the start or the end only`);
   }
   if (!text.includes('/')) return;
-  if (isField) findings.error(path, `${quoted}: a trust domain has no "/"`);
-  else findings.warn(path, `${quoted} never matches: a trust domain has no "/"`);
+  if (isField) findings.error(path, `${shown}: a trust domain has no "/"`);
+  else findings.warn(path, `${shown} never matches: a trust domain has no "/"`);
 }
 
 const DEPRECATED = /^destination\.(?:labels\[.*\]|name|user|namespace)$/;
 
 /** What to say of a `when` key that cannot be read. */
 export function unknownKey(key: string): string {
-  const quoted = JSON.stringify(key);
+  const shown = quoted(key);
   if (DEPRECATED.test(key))
-    return `the key ${quoted} is no longer supported; say what the policy applies to by its selector`;
+    return `the key ${shown} is no longer supported; say what the policy applies to by its selector`;
   if (/^request\.(?:headers|auth\.claims)/.test(key))
-    return `the key ${quoted} must name what it asks for, as in request.headers[x-team]`;
+    return `the key ${shown} must name what it asks for, as in request.headers[x-team]`;
   if (key.startsWith('experimental.')) return ENVOY_ONLY;
   const near = nearest(key, PLAIN_WHEN_KEYS);
-  return near === null ? `unknown key ${quoted}` : `unknown key ${quoted}; did you mean ${near}?`;
+  return near === null ? `unknown key ${shown}` : `unknown key ${shown}; did you mean ${near}?`;
 }
 
 /** Accepting it would make a DENY that never denies. */

@@ -1,4 +1,5 @@
 import { asObject, isAbsent, isList } from '../json.ts';
+import { quoted } from '../quoted.ts';
 import type { JsonObject, JsonValue, Problem } from '../types.ts';
 
 export type Path = readonly (string | number)[];
@@ -10,7 +11,7 @@ export interface Finding {
   readonly message: string;
 }
 
-/** A report is for a person: after this many the object is rejected anyway. */
+/** Errors, and warnings, of one object: a report is for a person. Counted apart, so that no warning can displace an error. */
 const MAX_FINDINGS = 100;
 
 /**
@@ -19,6 +20,7 @@ const MAX_FINDINGS = 100;
  */
 export class Findings {
   readonly #findings: Finding[] = [];
+  readonly #counts = { error: 0, warning: 0 };
 
   get all(): readonly Finding[] {
     return this.#findings;
@@ -45,6 +47,8 @@ export class Findings {
   onlyFields(object: JsonObject, path: Path, fields: Iterable<string>): void {
     const known = [...fields];
     for (const name of Object.keys(object)) {
+      // An object that is all unknown fields has been refused; measuring every name against the known ones would take long.
+      if (this.#counts.error >= MAX_FINDINGS) return;
       if (!known.includes(name)) this.error([...path, name], unknownField(name, known));
     }
   }
@@ -61,7 +65,10 @@ export class Findings {
 
   /** A string that is not empty; null where there is none. */
   string(value: JsonValue | undefined, path: Path): string | null {
-    if (isAbsent(value)) return null;
+    return isAbsent(value) ? null : this.#string(value, path);
+  }
+
+  #string(value: JsonValue, path: Path): string | null {
     if (typeof value === 'string' && value !== '') return value;
     const isScalar = typeof value === 'number' || typeof value === 'boolean';
     if (isScalar) this.error(path, `${last(path)} must be a string: write it in quotes, "${value}"`);
@@ -92,7 +99,7 @@ export class Findings {
   oneOf(value: JsonValue | undefined, path: Path, allowed: readonly string[]): string | null {
     const text = this.string(value, path);
     if (text === null || allowed.includes(text)) return text;
-    this.error(path, `${last(path)} ${JSON.stringify(text)} is unknown; it must be ${allowed.join(', ')}`);
+    this.error(path, `${last(path)} ${quoted(text)} is unknown; it must be ${allowed.join(', ')}`);
     return null;
   }
 
@@ -110,13 +117,15 @@ export class Findings {
   /** A map of strings, such as labels. */
   stringMap(value: JsonValue | undefined, path: Path): void {
     for (const [key, entry] of Object.entries(this.object(value, path) ?? {})) {
-      if (typeof entry === 'string') continue;
-      this.error([...path, key], `${key} must be a string: write it in quotes, ${JSON.stringify(String(entry))}`);
+      // Unlike elsewhere, a string may be empty.
+      if (entry !== '') this.#string(entry, [...path, key]);
     }
   }
 
   #add(finding: Finding): void {
-    if (this.#findings.length < MAX_FINDINGS) this.#findings.push(finding);
+    if (this.#counts[finding.severity] >= MAX_FINDINGS) return;
+    this.#counts[finding.severity]++;
+    this.#findings.push(finding);
   }
 }
 
@@ -131,16 +140,17 @@ export function pathText(path: Path): string {
 /** The name of what a path leads to: `ipBlocks[2]`. */
 function last(path: Path): string {
   const named = path.findLastIndex((part) => typeof part === 'string');
-  return pathText(path.slice(Math.max(named, 0)));
+  const name = pathText(path.slice(Math.max(named, 0)));
+  return name.length > MAX_NAME ? quoted(name) : name;
 }
 
 export function unknownField(name: string, known: readonly string[]): string {
   const near = nearest(name, known);
   const advice = near === null ? `known are ${known.join(', ')}` : `did you mean ${near}?`;
-  return `unknown field ${JSON.stringify(name)}; ${advice}`;
+  return `unknown field ${quoted(name)}; ${advice}`;
 }
 
-/** Longer names are no typing errors; measuring them would cost. */
+/** Longer names are no typing errors, and are nothing to read. */
 const MAX_NAME = 64;
 
 /** The known name that a third of its letters at most tells from `name`. */
@@ -156,16 +166,24 @@ export function nearest(name: string, known: readonly string[]): string | null {
   return best?.candidate ?? null;
 }
 
-/** Levenshtein's distance. */
+/** Levenshtein's distance, two neighbouring letters swapped being one slip as well. */
 function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+  let beforeLast: readonly number[] = [];
+  let last: readonly number[] = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (let i = 1; i <= a.length; i++) {
-    const next = [i];
+    const row = [i];
     for (let j = 1; j <= b.length; j++) {
-      const substituted = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(substituted, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+      const substituted = at(last, j - 1) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      const isSwapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      const swapped = isSwapped ? at(beforeLast, j - 2) + 1 : substituted;
+      row.push(Math.min(substituted, swapped, at(last, j) + 1, at(row, j - 1) + 1));
     }
-    row = next;
+    beforeLast = last;
+    last = row;
   }
-  return row[b.length] ?? 0;
+  return at(last, b.length);
+}
+
+function at(row: readonly number[], index: number): number {
+  return row[index] ?? 0;
 }

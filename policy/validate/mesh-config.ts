@@ -1,5 +1,6 @@
 import { isTrustDomain } from '../../mesh/spiffe-id.ts';
 import { field } from '../json.ts';
+import { quoted } from '../quoted.ts';
 import type { JsonObject } from '../types.ts';
 import { type Finding, Findings, type Path } from './findings.ts';
 import { isDnsLabel } from './names.ts';
@@ -26,7 +27,7 @@ export function validateMeshSettings(settings: JsonObject): readonly Finding[] {
   const findings = new Findings();
   const trustDomain = findings.string(field(settings, 'trustDomain'), ['trustDomain']);
   if (trustDomain !== null && !isTrustDomain(trustDomain)) {
-    findings.error(['trustDomain'], `${JSON.stringify(trustDomain)} is not a trust domain`);
+    findings.error(['trustDomain'], `${quoted(trustDomain)} is not a trust domain`);
   }
   validateSettings(settings, [], findings);
   return findings.all;
@@ -35,11 +36,11 @@ export function validateMeshSettings(settings: JsonObject): readonly Finding[] {
 function validateSettings(settings: JsonObject, path: Path, findings: Findings): void {
   const aliases = findings.strings(field(settings, 'trustDomainAliases'), [...path, 'trustDomainAliases'], MAX_ALIASES);
   for (const { text, path: at } of aliases) {
-    if (!isTrustDomain(text)) findings.error(at, `${JSON.stringify(text)} is not a trust domain`);
+    if (!isTrustDomain(text)) findings.error(at, `${quoted(text)} is not a trust domain`);
   }
   const rootNamespace = findings.string(field(settings, 'rootNamespace'), [...path, 'rootNamespace']);
   if (rootNamespace !== null && !isDnsLabel(rootNamespace)) {
-    findings.error([...path, 'rootNamespace'], `${JSON.stringify(rootNamespace)} is not the name of a namespace`);
+    findings.error([...path, 'rootNamespace'], `${quoted(rootNamespace)} is not the name of a namespace`);
   }
   const outboundPath = [...path, 'outboundTrafficPolicy'];
   const outbound = findings.object(field(settings, 'outboundTrafficPolicy'), outboundPath, ['mode']);

@@ -1,5 +1,6 @@
 import { field } from '../json.ts';
 import type { ManifestKind } from '../manifest.ts';
+import { quoted } from '../quoted.ts';
 import { annotationsOf, DRY_RUN_ANNOTATION, parseGoBool } from '../selection.ts';
 import type { JsonObject } from '../types.ts';
 import type { Findings } from './findings.ts';
@@ -35,16 +36,13 @@ function validateNames(metadata: JsonObject, kind: ManifestKind, findings: Findi
   const name = findings.requiredString(field(metadata, 'name'), ['metadata', 'name'], `${kind} needs a metadata.name`);
   if (name !== null && (kind === 'Service' ? !isDnsLabel(name) : !isDnsSubdomain(name))) {
     const form = kind === 'Service' ? 'at most 63' : 'dots, at most 253';
-    findings.error(
-      ['metadata', 'name'],
-      `name ${JSON.stringify(name)} must be of lower-case letters, digits, "-", ${form}`,
-    );
+    findings.error(['metadata', 'name'], `name ${quoted(name)} must be of lower-case letters, digits, "-", ${form}`);
   }
   const namespace = findings.string(field(metadata, 'namespace'), ['metadata', 'namespace']);
   if (namespace !== null && !isDnsLabel(namespace)) {
     findings.error(
       ['metadata', 'namespace'],
-      `namespace ${JSON.stringify(namespace)} must be of lower-case letters, digits and "-", at most 63`,
+      `namespace ${quoted(namespace)} must be of lower-case letters, digits and "-", at most 63`,
     );
   }
 }

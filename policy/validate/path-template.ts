@@ -1,3 +1,5 @@
+import { quoted } from '../quoted.ts';
+
 const ONE_SEGMENT = '{*}';
 const ANY_SEGMENTS = '{**}';
 /** The characters of a path segment that Istio allows beside an operator; a subset of RFC 3986's pchar. */
@@ -21,7 +23,7 @@ function templateProblem(template: string): string | null {
     if (segment.includes(ONE_SEGMENT) || segment.includes(ANY_SEGMENTS))
       return 'an operator must fill its segment of a path template';
     if (!LITERAL.test(segment))
-      return `the segment ${JSON.stringify(segment)} of a path template has a character that is not allowed`;
+      return `the segment ${quoted(segment)} of a path template has a character that is not allowed`;
   }
   return null;
 }

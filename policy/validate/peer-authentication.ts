@@ -1,4 +1,5 @@
 import { field, isAbsent } from '../json.ts';
+import { quoted } from '../quoted.ts';
 import type { JsonObject, JsonValue } from '../types.ts';
 import type { Findings, Path } from './findings.ts';
 import { validatePolicyAnnotations } from './metadata.ts';
@@ -22,8 +23,7 @@ export function validatePeerAuthentication(object: JsonObject, findings: Finding
   }
   for (const [port, mtls] of Object.entries(ports)) {
     const at = [...path, port];
-    if (!PORT_KEY.test(port) || Number(port) > 65_535)
-      findings.error(at, `${JSON.stringify(port)} is not a port: 1 to 65535`);
+    if (!PORT_KEY.test(port) || Number(port) > 65_535) findings.error(at, `${quoted(port)} is not a port: 1 to 65535`);
     if (isAbsent(mtls)) findings.error(at, 'needs a mode; {} to inherit');
     validateMtls(mtls, at, findings);
   }

@@ -1,4 +1,5 @@
 import { asObject, field, isAbsent, isList } from '../json.ts';
+import { quoted } from '../quoted.ts';
 import type { JsonObject, JsonValue } from '../types.ts';
 import type { Findings, Path } from './findings.ts';
 import { validatePolicyAnnotations } from './metadata.ts';
@@ -66,7 +67,7 @@ function validateRule(rule: JsonObject, path: Path, findings: Findings): void {
   if (timeout !== null && !isWholeMilliseconds(timeout)) {
     findings.error(
       [...path, 'timeout'],
-      `timeout ${JSON.stringify(timeout)} must be whole milliseconds, at least 1ms, such as 5s`,
+      `timeout ${quoted(timeout)} must be whole milliseconds, at least 1ms, such as 5s`,
     );
   }
 }
@@ -115,7 +116,7 @@ function validateOutputs(rule: JsonObject, path: Path, findings: Findings): void
     );
     findings.requiredString(field(output, 'claim'), [...at, index, 'claim'], 'an output needs a claim');
     if (header !== null && !HEADER_NAME.test(header)) {
-      findings.error([...at, index, 'header'], `${JSON.stringify(header)} is not the name of a header`);
+      findings.error([...at, index, 'header'], `${quoted(header)} is not the name of a header`);
     }
   }
 }

@@ -1,5 +1,6 @@
 import { parseIp } from '../ip.ts';
 import { field, isAbsent } from '../json.ts';
+import { quoted } from '../quoted.ts';
 import type { JsonObject, JsonValue } from '../types.ts';
 import { type Findings, nearest, type Path, unknownField } from './findings.ts';
 import { isDnsLabel, isPortName } from './names.ts';
@@ -40,13 +41,7 @@ export function validateService(object: JsonObject, findings: Findings): void {
     findings.error(SPEC, 'a Service needs a spec');
     return;
   }
-  for (const name of Object.keys(spec)) {
-    if (FIELDS.includes(name)) continue;
-    // A later Kubernetes may have fields that are not listed above; what is close to one that is listed is a slip.
-    if (nearest(name, FIELDS) === null)
-      findings.warn([...SPEC, name], `unknown field ${JSON.stringify(name)} is ignored`);
-    else findings.error([...SPEC, name], unknownField(name, FIELDS));
-  }
+  validateFieldNames(spec, findings);
   const type = findings.oneOf(field(spec, 'type'), [...SPEC, 'type'], TYPES) ?? 'ClusterIP';
   validateAddresses(spec, findings);
   findings.stringMap(field(spec, 'selector'), [...SPEC, 'selector']);
@@ -57,6 +52,20 @@ export function validateService(object: JsonObject, findings: Findings): void {
   validatePorts(ports, findings);
   if (type === 'ExternalName' && isAbsent(field(spec, 'externalName'))) {
     findings.error(SPEC, 'a Service of type ExternalName needs an externalName');
+  }
+}
+
+/** A later Kubernetes may have fields that are not listed above; what is close to one that is listed is a slip. */
+function validateFieldNames(spec: JsonObject, findings: Findings): void {
+  const unknown = Object.keys(spec).filter((name) => !FIELDS.includes(name));
+  if (unknown.length > FIELDS.length) {
+    findings.error(SPEC, `has ${unknown.length} fields that no Service has`);
+    return;
+  }
+  for (const name of unknown) {
+    const path = [...SPEC, name];
+    if (nearest(name, FIELDS) === null) findings.warn(path, `unknown field ${quoted(name)} is ignored`);
+    else findings.error(path, unknownField(name, FIELDS));
   }
 }
 
@@ -71,7 +80,7 @@ function validateAddresses(spec: JsonObject, findings: Findings): void {
 
 function validateAddress(text: string | null, path: Path, findings: Findings): void {
   if (text === null || text === HEADLESS || parseIp(text) !== null) return;
-  findings.error(path, `${JSON.stringify(text)} is neither an IP address nor ${HEADLESS}`);
+  findings.error(path, `${quoted(text)} is neither an IP address nor ${HEADLESS}`);
 }
 
 function validatePorts(ports: readonly JsonValue[], findings: Findings): void {
@@ -87,7 +96,7 @@ function validatePorts(ports: readonly JsonValue[], findings: Findings): void {
     const name = findings.string(field(port, 'name'), [...path, 'name']);
     if (name === null && ports.length > 1) findings.error(path, 'every port of a Service with several needs a name');
     if (name !== null && !isDnsLabel(name))
-      findings.error([...path, 'name'], `${JSON.stringify(name)} must be of lower-case letters, digits and "-"`);
+      findings.error([...path, 'name'], `${quoted(name)} must be of lower-case letters, digits and "-"`);
     if (name !== null && names.has(name)) findings.error([...path, 'name'], `there are two ports called ${name}`);
     if (name !== null) names.add(name);
     const protocol = findings.oneOf(field(port, 'protocol'), [...path, 'protocol'], PROTOCOLS) ?? 'TCP';

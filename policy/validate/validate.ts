@@ -1,5 +1,6 @@
 import { asString, field } from '../json.ts';
 import { isManifestKind, kindProblem, type ManifestKind, titleOf } from '../manifest.ts';
+import { quoted } from '../quoted.ts';
 import type { JsonObject, Manifest, Problem } from '../types.ts';
 import { validateAuthorizationPolicy } from './authorization-policy.ts';
 import { type Finding, Findings } from './findings.ts';
@@ -26,7 +27,7 @@ export function validateObject(object: JsonObject): readonly Finding[] {
   const kind = asString(field(object, 'kind')) ?? '';
   const problem = kindProblem(apiVersion, kind);
   if (problem !== null || !isManifestKind(kind)) {
-    findings.error(['kind'], problem ?? `unknown kind ${JSON.stringify(kind)}`);
+    findings.error(['kind'], problem ?? `unknown kind ${quoted(kind)}`);
     return findings.all;
   }
   validateMetadata(object, kind, findings);

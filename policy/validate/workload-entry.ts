@@ -1,5 +1,6 @@
 import { parseIp } from '../ip.ts';
 import { field } from '../json.ts';
+import { quoted } from '../quoted.ts';
 import type { JsonObject } from '../types.ts';
 import type { Findings } from './findings.ts';
 import { isDnsLabel, isDnsSubdomain } from './names.ts';
@@ -18,12 +19,12 @@ export function validateWorkloadEntry(object: JsonObject, findings: Findings): v
   if (address !== null && parseIp(address) === null) {
     findings.error(
       [...SPEC, 'address'],
-      `${JSON.stringify(address)} is not an IP address; host names and sockets are not resolved`,
+      `${quoted(address)} is not an IP address; host names and sockets are not resolved`,
     );
   }
   for (const [name, port] of Object.entries(findings.object(field(spec, 'ports'), [...SPEC, 'ports']) ?? {})) {
     const path = [...SPEC, 'ports', name];
-    if (!isDnsLabel(name)) findings.error(path, `${JSON.stringify(name)} is not the name of a port`);
+    if (!isDnsLabel(name)) findings.error(path, `${quoted(name)} is not the name of a port`);
     if (port === null) findings.error(path, `${name} must be a whole number from 1 to 65535`);
     findings.integer(port, path, 1, 65_535);
   }
@@ -32,6 +33,6 @@ export function validateWorkloadEntry(object: JsonObject, findings: Findings): v
   findings.integer(field(spec, 'weight'), [...SPEC, 'weight'], 0, MAX_WEIGHT);
   const account = findings.string(field(spec, 'serviceAccount'), [...SPEC, 'serviceAccount']);
   if (account !== null && !isDnsSubdomain(account)) {
-    findings.error([...SPEC, 'serviceAccount'], `${JSON.stringify(account)} is not the name of a service account`);
+    findings.error([...SPEC, 'serviceAccount'], `${quoted(account)} is not the name of a service account`);
   }
 }

@@ -225,6 +225,7 @@ function identityMessage({ spiffeId, chain, privateKey, notAfter }: Svid): ToWor
 
 /** Of what workers report as `fatal`; anything else is the operating system's. */
 const EXIT_CODES: Readonly<Record<string, ExitCode>> = {
+  ERR_LISTEN: EXIT.unavailable,
   ERR_ADDRESS_IN_USE: EXIT.unavailable,
   ERR_NO_PRIVILEGE: EXIT.noPermission,
   ERR_UNSUPPORTED_PLATFORM: EXIT.unavailable,

@@ -28,7 +28,7 @@ interface Question {
 const ONE = new BigUint64Array([1n]);
 const QUERY_DEADLINE_MS = 2000;
 
-/** One data-plane thread and what the control thread shares with it. Owns the thread, the port and, once the thread is gone, its descriptors. */
+/** One data-plane thread and what the control thread shares with it. Owns the thread, the port and, where the thread ended by accident, its descriptors. */
 export class WorkerHandle implements RolloutTarget {
   readonly index: number;
   /** By slot; see the worker's `series` messages. */
@@ -42,6 +42,8 @@ export class WorkerHandle implements RolloutTarget {
   /** Wakes the worker's loop; null before `ready` and after the end. */
   #eventFd: number | null = null;
   #cause: string | null = null;
+  /** It said that it ends: its descriptors are its own to close. */
+  #orderly = false;
 
   constructor(url: URL, config: WorkerConfig, events: WorkerEvents) {
     this.index = config.index;
@@ -54,7 +56,13 @@ export class WorkerHandle implements RolloutTarget {
     this.#port = port1;
     this.#port.on('message', (message: FromWorker) => this.#receive(message));
     const workerData: WorkerStart = { config, port: port2, counters, descriptors };
-    this.#thread = new Worker(url, { workerData, transferList: [port2], name: `data-plane-${config.index}` });
+    this.#thread = new Worker(url, {
+      workerData,
+      transferList: [port2],
+      name: `data-plane-${config.index}`,
+      // The worker closes descriptors that it got from koffi, of which node would warn; `closeDescriptors` does node's part.
+      trackUnmanagedFds: false,
+    });
     this.#thread.on('error', (error) => {
       this.#cause ??= error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
     });
@@ -110,8 +118,17 @@ export class WorkerHandle implements RolloutTarget {
   }
 
   #receive(message: FromWorker): void {
-    if (message.type === 'ready') this.#eventFd = message.eventFd;
+    if (message.type === 'ready') {
+      this.#eventFd = message.eventFd;
+      // What was posted between the worker's first look at its port and this moment has not been announced.
+      this.#wake();
+    }
     if (message.type === 'fatal') this.#cause ??= message.message;
+    if (message.type === 'fatal' || message.type === 'drained') {
+      // It closes its descriptors itself, the eventfd among them: from here on their numbers may belong to others.
+      this.#eventFd = null;
+      this.#orderly = true;
+    }
     if (message.type === 'reply') {
       const question = this.#questions.get(message.id);
       this.#questions.delete(message.id);
@@ -134,7 +151,7 @@ export class WorkerHandle implements RolloutTarget {
       refuse(new PosternError('ERR_WORKER_SILENT', `worker ${this.index} has ended`));
     }
     this.#questions.clear();
-    const closed = closeDescriptors(this.#descriptors);
+    const closed = this.#orderly ? 0 : closeDescriptors(this.#descriptors);
     this.#events.onEnd(this, this.#cause ?? `exit code ${exitCode}`, closed);
   }
 }

@@ -2,7 +2,7 @@ import type { RejectedResource, Resource, ResourceKey } from '../../mesh/resourc
 
 /**
  * What the control thread and a data-plane worker say to each other, over one MessagePort. The worker never awaits: after posting, the
- * control thread wakes its loop by writing the 8 bytes of the integer 1 to `eventFd` (eventfd(2)); before `ready` there is none and none is needed.
+ * control thread wakes its loop by writing the 8 bytes of the integer 1 to `eventFd` (eventfd(2)); before `ready` there is none: whoever receives `ready` writes once, for what was posted before.
  * The worker posts at most a bounded amount a turn.
  */
 

@@ -10,6 +10,7 @@ import { pino } from 'pino';
 import { parseControlPlaneConfig } from '../../control-plane/config.ts';
 import { ControlPlane } from '../../control-plane/control-plane.ts';
 import { DirectorySource } from '../../control-plane/source/directory.ts';
+import { LastGoodFile } from '../../control-plane/source/last-good.ts';
 import type { CertificateResponse, ServerMessage, StreamRequest, WorkloadRegistration } from '../../mesh/push.ts';
 import { keyOf, type RejectedResource, type Resource, type ResourceKey } from '../../mesh/resources.ts';
 import { createCsr } from '../../mesh/x509/csr.ts';
@@ -44,7 +45,12 @@ export class TestPlane {
 
   /** `settings` is YAML added to the configuration; `manifests` are files by name. */
   static async start(
-    options: { readonly manifests?: { readonly [name: string]: string }; readonly settings?: string; readonly directory?: string; readonly port?: number } = {},
+    options: {
+      readonly manifests?: { readonly [name: string]: string };
+      readonly settings?: string;
+      readonly directory?: string;
+      readonly port?: number;
+    } = {},
   ): Promise<TestPlane> {
     const directory = options.directory ?? temporaryDirectory();
     fs.mkdirSync(join(directory, 'manifests'), { recursive: true });
@@ -53,8 +59,12 @@ export class TestPlane {
     }
     const text = `listen: 127.0.0.1:${options.port ?? 0}\nadminListen: 127.0.0.1:0\n${options.settings ?? ''}`;
     const config = parseControlPlaneConfig(text, join(directory, 'control-plane.yaml'));
-    const log = pino({ level: process.env['POSTERN_TEST_LOG'] ?? 'silent' });
-    const source = new DirectorySource({ directory: config.manifests, log });
+    const log = pino({ level: process.env.POSTERN_TEST_LOG ?? 'silent' });
+    const source = new DirectorySource({
+      directory: config.manifests,
+      log,
+      lastGood: new LastGoodFile(config.dataDir, log),
+    });
     return new TestPlane(directory, await ControlPlane.start(config, source, log));
   }
 
@@ -113,7 +123,11 @@ export class TestSidecar {
     this.#key = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   }
 
-  static async join(plane: TestPlane, serviceAccount: string, labels?: { readonly [key: string]: string }): Promise<TestSidecar> {
+  static async join(
+    plane: TestPlane,
+    serviceAccount: string,
+    labels?: { readonly [key: string]: string },
+  ): Promise<TestSidecar> {
     const sidecar = new TestSidecar(plane, serviceAccount);
     const answer = await sidecar.requestCertificate({ token: await plane.token(serviceAccount, labels) });
     if (answer.status !== 200) throw new Error(`could not join: ${answer.body}`);
@@ -131,10 +145,18 @@ export class TestSidecar {
 
   tls(): { readonly cert: string; readonly key: string } | object {
     if (this.certificate === null) return {};
-    return { cert: this.certificate.chain, key: this.#key.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string };
+    return {
+      cert: this.certificate.chain,
+      key: this.#key.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
+    };
   }
 
-  requestCertificate(options: { readonly token?: string; readonly csr?: string; readonly spiffeId?: string; readonly ttlSeconds?: number }): Promise<Answer> {
+  requestCertificate(options: {
+    readonly token?: string;
+    readonly csr?: string;
+    readonly spiffeId?: string;
+    readonly ttlSeconds?: number;
+  }): Promise<Answer> {
     const { token, csr = this.csr(), ...rest } = options;
     const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
     return this.post('/v1/certificates', { csr, ...rest }, headers);

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { PosternError } from '../../mesh/errors.ts';
-import { announcedTunnel, loadConfig, parseConfig } from '../../proxy/config.ts';
+import { announcedTunnel } from '../../proxy/config.ts';
+import { loadConfig, parseConfig } from '../../proxy/config-file.ts';
 
 const HEAD = `workload: { name: orders-1, namespace: shop, serviceAccount: orders, labels: { app: orders, version: v1 } }
 controlPlane: { address: "https://127.0.0.1:15012", caFile: ./ca.pem, joinTokenFile: ./token }

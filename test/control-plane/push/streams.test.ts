@@ -6,7 +6,10 @@ afterEach(() => plane.stop());
 
 describe('a sidecar that connects', () => {
   it('gets everything that concerns it, itself included, and nothing that selects others', async () => {
-    const manifests = { 'a.yaml': SERVICE('orders'), 'b.yaml': `${ALLOW_ALL('mine', 'orders')}---${ALLOW_ALL('other', 'payments')}` };
+    const manifests = {
+      'a.yaml': SERVICE('orders'),
+      'b.yaml': `${ALLOW_ALL('mine', 'orders')}---${ALLOW_ALL('other', 'payments')}`,
+    };
     plane = await TestPlane.start({ manifests });
     const orders = await TestSidecar.join(plane, 'orders');
     const stream = await orders.stream('orders-1');
@@ -22,7 +25,11 @@ describe('a sidecar that connects', () => {
     expect(stream.resources.get('Service/shop/orders')).toMatchObject({
       endpoints: [{ workload: 'shop/orders-1', ports: { '80': 8080 } }],
     });
-    expect(stream.resources.get('Workload/shop/orders-1')).toMatchObject({ identity: orders.uri, protocol: 'HBONE', addresses: ['127.0.0.1'] });
+    expect(stream.resources.get('Workload/shop/orders-1')).toMatchObject({
+      identity: orders.uri,
+      protocol: 'HBONE',
+      addresses: ['127.0.0.1'],
+    });
   });
 
   it('gets later changes as deltas and acknowledges them', async () => {
@@ -43,7 +50,9 @@ describe('a sidecar that connects', () => {
 
   it('is told when others come', async () => {
     plane = await TestPlane.start({ manifests: { 'a.yaml': SERVICE('payments') } });
-    const orders = await (await TestSidecar.join(plane, 'orders')).stream('orders-1', { workload: { addresses: ['127.0.0.2'] } });
+    const orders = await (await TestSidecar.join(plane, 'orders')).stream('orders-1', {
+      workload: { addresses: ['127.0.0.2'] },
+    });
     await orders.first();
     await (await TestSidecar.join(plane, 'payments')).stream('payments-1', { workload: { addresses: ['127.0.0.3'] } });
     await orders.has('Workload/shop/payments-1');
@@ -81,8 +90,13 @@ describe('a sidecar that comes back', () => {
     await stream.first();
     stream.close();
     plane.write('a.yaml', ALLOW_ALL('new', 'orders'));
-    await eventually('the new manifest', async () => (await plane.admin('GET', '/ca')) && plane.plane.status().sidecars.length === 0);
-    const watcher = await (await TestSidecar.join(plane, 'orders')).stream('orders-2', { workload: { addresses: ['127.0.0.9'] } });
+    await eventually(
+      'the new manifest',
+      async () => (await plane.admin('GET', '/ca')) && plane.plane.status().sidecars.length === 0,
+    );
+    const watcher = await (await TestSidecar.join(plane, 'orders')).stream('orders-2', {
+      workload: { addresses: ['127.0.0.9'] },
+    });
     await watcher.has('AuthorizationPolicy/shop/new');
     const again = await sidecar.stream('orders-1', { resume: stream.version });
     const delta = await again.first();

@@ -22,13 +22,19 @@ describe('a certificate by join token', () => {
   it('is refused where the body names another identity', async () => {
     const sidecar = new TestSidecar(plane, 'orders');
     const spiffeId = 'spiffe://cluster.local/ns/shop/sa/admin';
-    expect(await sidecar.requestCertificate({ token: await plane.token('orders'), spiffeId })).toMatchObject({ status: 403, code: 'identity-mismatch' });
+    expect(await sidecar.requestCertificate({ token: await plane.token('orders'), spiffeId })).toMatchObject({
+      status: 403,
+      code: 'identity-mismatch',
+    });
   });
 
   it('is refused the second time', async () => {
     const token = await plane.token('orders');
     expect((await new TestSidecar(plane, 'orders').requestCertificate({ token })).status).toBe(200);
-    expect(await new TestSidecar(plane, 'orders').requestCertificate({ token })).toMatchObject({ status: 401, code: 'token-used' });
+    expect(await new TestSidecar(plane, 'orders').requestCertificate({ token })).toMatchObject({
+      status: 401,
+      code: 'token-used',
+    });
   });
 
   it('is given again to the same key, whose answer may have been lost', async () => {
@@ -39,7 +45,10 @@ describe('a certificate by join token', () => {
   });
 
   it('is refused for an unknown token', async () => {
-    expect(await new TestSidecar(plane, 'orders').requestCertificate({ token: 'made-up' })).toMatchObject({ status: 401, code: 'token-unknown' });
+    expect(await new TestSidecar(plane, 'orders').requestCertificate({ token: 'made-up' })).toMatchObject({
+      status: 401,
+      code: 'token-unknown',
+    });
   });
 
   it('does not use the token up for a bad request', async () => {
@@ -64,7 +73,10 @@ describe('a certificate by client certificate', () => {
   });
 
   it('is refused without any proof', async () => {
-    expect(await new TestSidecar(plane, 'orders').requestCertificate({})).toMatchObject({ status: 401, code: 'no-certificate' });
+    expect(await new TestSidecar(plane, 'orders').requestCertificate({})).toMatchObject({
+      status: 401,
+      code: 'no-certificate',
+    });
   });
 
   it('is refused for a chain of a foreign authority', async () => {
@@ -105,7 +117,10 @@ describe('a revoked identity', () => {
     expect(watcher.resources.get('Revocations/revoked')).toMatchObject({ spiffeIds: [sidecar.uri] });
     expect(stream.goodbye).toMatchObject({ type: 'goodbye' });
     expect(await sidecar.requestCertificate({})).toMatchObject({ status: 403, code: 'revoked' });
-    expect(await new TestSidecar(plane, 'revoked').requestCertificate({ token })).toMatchObject({ status: 403, code: 'revoked' });
+    expect(await new TestSidecar(plane, 'revoked').requestCertificate({ token })).toMatchObject({
+      status: 403,
+      code: 'revoked',
+    });
     await expect(sidecar.stream('revoked-1')).rejects.toThrow('revoked');
     expect(await sidecar.ack('revoked-1', stream.version ?? '')).toMatchObject({ status: 403 });
   });

@@ -82,6 +82,7 @@ it('refuses headers over 16 KiB', async () => {
 it('survives garbage', async () => {
   const socket = connect(server.port, '127.0.0.1');
   socket.on('error', () => undefined);
+  socket.resume();
   socket.end('\x16\x03\x01 garbage\r\n\r\n');
   await new Promise((resolve) => socket.on('close', resolve));
   expect((await ask('/page')).status).toBe(200);

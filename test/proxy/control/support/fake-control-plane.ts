@@ -84,8 +84,10 @@ export class FakeControlPlane {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk);
     const body = chunks.length > 0 ? JSON.parse(Buffer.concat(chunks).toString()) : null;
-    if (this.refuse !== null)
-      return answer(response, this.refuse.status, { error: 'refused by the test', code: this.refuse.code });
+    if (this.refuse !== null) {
+      answer(response, this.refuse.status, { error: 'refused by the test', code: this.refuse.code });
+      return;
+    }
     switch (`${request.method} ${request.url}`) {
       case 'GET /v1/trust-bundle':
         response.end(this.ca.root);
@@ -99,16 +101,21 @@ export class FakeControlPlane {
         response.writeHead(204).end();
         return;
       default:
-        return answer(response, 404, { error: 'no such path', code: 'not-found' });
+        answer(response, 404, { error: 'no such path', code: 'not-found' });
+        return;
     }
   }
 
   #certify(request: IncomingMessage, response: ServerResponse, { csr, spiffeId = '' }: CertificateRequest): void {
     const token = request.headers.authorization?.replace('Bearer ', '') ?? null;
-    if (token !== null && !this.tokens.delete(token))
-      return answer(response, 401, { error: 'no such token', code: 'token-used' });
-    if (token === null && clientCertificate(request) === null)
-      return answer(response, 401, { error: 'no proof', code: 'unauthenticated' });
+    if (token !== null && !this.tokens.delete(token)) {
+      answer(response, 401, { error: 'no such token', code: 'token-used' });
+      return;
+    }
+    if (token === null && clientCertificate(request) === null) {
+      answer(response, 401, { error: 'no proof', code: 'unauthenticated' });
+      return;
+    }
     this.proofs.push(token ?? 'certificate');
     const now = Date.now();
     answer(response, 200, this.ca.sign(csr, spiffeId, now - 1000, now + this.ttlMs));
@@ -116,7 +123,10 @@ export class FakeControlPlane {
 
   #stream(request: IncomingMessage, response: ServerResponse, body: StreamRequest): void {
     const certificate = clientCertificate(request);
-    if (certificate === null) return answer(response, 401, { error: 'no certificate', code: 'unauthenticated' });
+    if (certificate === null) {
+      answer(response, 401, { error: 'no certificate', code: 'unauthenticated' });
+      return;
+    }
     response.writeHead(200, { 'content-type': 'application/x-ndjson' });
     response.flushHeaders();
     this.streams.push({ request: body, serial: certificate.serial, response });

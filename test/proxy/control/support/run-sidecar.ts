@@ -1,5 +1,5 @@
 import { EXIT, PosternError } from '../../../../mesh/errors.ts';
-import { loadConfig } from '../../../../proxy/config.ts';
+import { loadConfig } from '../../../../proxy/config-file.ts';
 import { runProxy } from '../../../../proxy/main.ts';
 
 /** The sidecar as a process of its own, with a data plane that is none: `run-sidecar.ts proxy.yaml`. */

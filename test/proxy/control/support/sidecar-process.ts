@@ -11,7 +11,9 @@ import type { FakeControlPlane } from './fake-control-plane.ts';
 
 export const TOKEN = 'ptk_a-join-token-that-must-not-show';
 
-/** `run-sidecar.ts` with its files in a directory of its own. */
+const WITH_FAKE_WORKER = [fileURLToPath(new URL('./run-sidecar.ts', import.meta.url))];
+
+/** A sidecar with its files in a directory of its own; by default `run-sidecar.ts`. */
 export class SidecarProcess {
   readonly directory = mkdtempSync(join(tmpdir(), 'postern-sidecar-'));
   readonly ports: { admin: number; metrics: number; health: number; inbound: number };
@@ -23,13 +25,13 @@ export class SidecarProcess {
     settings: object,
     environment: Record<string, string>,
     ca: string,
+    command: readonly string[],
   ) {
     this.ports = ports;
     writeFileSync(join(this.directory, 'ca.pem'), ca);
     writeFileSync(join(this.directory, 'token'), `${TOKEN}\n`);
     writeFileSync(join(this.directory, 'proxy.yaml'), JSON.stringify(settings));
-    const script = fileURLToPath(new URL('./run-sidecar.ts', import.meta.url));
-    this.child = Child.start('sidecar', process.execPath, [script, join(this.directory, 'proxy.yaml')], {
+    this.child = Child.start('sidecar', process.execPath, [...command, join(this.directory, 'proxy.yaml')], {
       FAKE_WORKER_DIARY: this.#diary,
       ...environment,
     });
@@ -39,6 +41,7 @@ export class SidecarProcess {
     controlPlane: FakeControlPlane,
     settings: Record<string, unknown> = {},
     environment: Record<string, string> = {},
+    command: readonly string[] = WITH_FAKE_WORKER,
   ): Promise<SidecarProcess> {
     const [admin = 0, metrics = 0, health = 0, inbound = 0] = await freePorts(4);
     const at = (port: number) => ({ listen: `127.0.0.1:${port}` });
@@ -53,7 +56,7 @@ export class SidecarProcess {
       logLevel: 'debug',
       ...settings,
     };
-    return new SidecarProcess({ admin, metrics, health, inbound }, config, environment, controlPlane.ca.root);
+    return new SidecarProcess({ admin, metrics, health, inbound }, config, environment, controlPlane.ca.root, command);
   }
 
   get(port: 'admin' | 'metrics' | 'health', path: string, init: RequestInit = {}): Promise<Response> {

@@ -1,0 +1,289 @@
+import { describe, expect, test } from 'vitest';
+import {
+  type JsonObject,
+  type JsonValue,
+  meshSettings,
+  pathText,
+  validateMeshSettings,
+  validateObject,
+} from '../../policy/index.ts';
+import { object, peerAuthentication } from './objects.ts';
+
+function errors(subject: JsonObject, severity = 'error'): string {
+  const found = validateObject(subject).filter((one) => one.severity === severity);
+  return found.map(({ path, message }) => `${pathText(path)}: ${message}`).join('\n');
+}
+
+const orders = { selector: { matchLabels: { app: 'orders' } } };
+const strict = { mode: 'STRICT' };
+
+describe('PeerAuthentication', () => {
+  test.each<JsonObject>([
+    {},
+    { mtls: strict },
+    { mtls: {} },
+    { mtls: { mode: 'UNSET' } },
+    { ...orders, mtls: strict, portLevelMtls: { 8080: { mode: 'DISABLE' }, 1: {}, 65535: strict } },
+    { selector: {} },
+  ])('%j is admissible', (spec) => {
+    expect(errors(peerAuthentication(spec))).toBe('');
+  });
+
+  test.each<[JsonObject, string]>([
+    [{ portLevelMtls: { 80: strict } }, 'needs a selector'],
+    [{ selector: {}, portLevelMtls: { 80: strict } }, 'needs a selector'],
+    [{ ...orders, portLevelMtls: {} }, 'must not be empty'],
+    [{ ...orders, portLevelMtls: { 0: strict } }, 'is not a port'],
+    [{ ...orders, portLevelMtls: { 65536: strict } }, 'is not a port'],
+    [{ ...orders, portLevelMtls: { '080': strict } }, 'is not a port'],
+    [{ ...orders, portLevelMtls: { http: strict } }, 'is not a port'],
+    [{ ...orders, portLevelMtls: { 80: null } }, 'needs a mode'],
+    [{ ...orders, portLevelMtls: { 80: { mode: 'ON' } } }, 'mode "ON" is unknown'],
+    [{ mtls: { mode: 'strict' } }, 'it must be UNSET, DISABLE, PERMISSIVE, STRICT'],
+    [{ mtls: { mode: 3 } }, 'mode must be a string'],
+    [{ mtls: 'STRICT' }, 'mtls must be a map'],
+    [{ mtls: { modes: 'STRICT' } }, 'did you mean mode?'],
+    [{ targetRef: {} }, 'unknown field "targetRef"'],
+    [{ selector: { matchLabels: { a: 'b*' } } }, '"*" is not allowed'],
+  ])('%j is refused: %s', (spec, expected) => {
+    expect(errors(peerAuthentication(spec))).toContain(expected);
+  });
+
+  test('a dry run is refused', () => {
+    const subject = object(
+      'PeerAuthentication',
+      'security.istio.io/v1',
+      {},
+      { name: 'x', annotations: { 'istio.io/dry-run': 'true' } },
+    );
+    expect(errors(subject)).toContain('remove it');
+  });
+});
+
+describe('RequestAuthentication', () => {
+  const request = (...jwtRules: readonly JsonValue[]): JsonObject =>
+    object('RequestAuthentication', 'security.istio.io/v1', { jwtRules });
+
+  test('is admissible, with a warning that it is not enforced', () => {
+    const full = {
+      issuer: 'https://issuer.example',
+      audiences: ['a'],
+      jwksUri: 'https://issuer.example/jwks',
+      fromHeaders: [{ name: 'x', prefix: 'Bearer ' }],
+      fromParams: ['t'],
+      fromCookies: ['c'],
+      outputPayloadToHeader: 'x-p',
+      outputClaimToHeaders: [{ header: 'x-sub', claim: 'a.b' }],
+      forwardOriginalToken: true,
+      timeout: '1.5s',
+      spaceDelimitedClaims: ['roles'],
+    };
+    expect(errors(request(full))).toBe('');
+    expect(errors(request({ jwksUri: 'http://issuer.example:8080/jwks' }))).toBe('');
+    expect(errors(request(full), 'warning')).toContain('not enforced yet');
+  });
+
+  test.each<[JsonValue, string]>([
+    [null, 'must not be null'],
+    [{}, 'needs an issuer'],
+    [{ jwks: '{"keys":[]}' }, 'needs an issuer'],
+    [{ issuer: '' }, 'issuer must be a string'],
+    [{ issuer: 'a', audiences: [''] }, 'audiences[0]'],
+    [{ issuer: 'a', jwks: '{"keys":[]}', jwksUri: 'https://a' }, 'only one of jwks and jwksUri'],
+    [{ issuer: 'a', jwksUri: 'ftp://a' }, 'http or https URL'],
+    [{ issuer: 'a', jwksUri: 'https://a:99999' }, 'http or https URL'],
+    [{ issuer: 'a', jwksUri: `https://a/${'x'.repeat(2048)}` }, 'http or https URL'],
+    [{ issuer: 'a', jwks: 'x' }, 'is not JSON'],
+    [{ issuer: 'a', jwks: '{}' }, 'must be a JWK Set'],
+    [{ issuer: 'a', fromHeaders: [{ name: '' }] }, 'fromHeaders[0].name'],
+    [{ issuer: 'a', fromParams: [''] }, 'fromParams[0]'],
+    [{ issuer: 'a', fromCookies: [''] }, 'fromCookies[0]'],
+    [{ issuer: 'a', outputClaimToHeaders: [{ header: 'x y', claim: 'c' }] }, 'is not the name of a header'],
+    [{ issuer: 'a', outputClaimToHeaders: [{ header: 'x' }] }, 'needs a claim'],
+    [{ issuer: 'a', timeout: '0s' }, 'whole milliseconds'],
+    [{ issuer: 'a', timeout: '1500us' }, 'whole milliseconds'],
+    [{ issuer: 'a', timeout: '5' }, 'whole milliseconds'],
+    [{ issuer: 'a', jwkUri: 'https://a' }, 'did you mean jwksUri?'],
+  ])('%j is refused: %s', (rule, expected) => {
+    expect(errors(request(rule))).toContain(expected);
+  });
+
+  test('private keys are warned of', () => {
+    expect(errors(request({ issuer: 'a', jwks: '{"keys":[{"kty":"EC","d":"x"}]}' }), 'warning')).toContain(
+      'private keys',
+    );
+  });
+});
+
+describe('Service', () => {
+  const service = (spec: JsonValue, metadata: JsonObject = { name: 'orders' }): JsonObject =>
+    object('Service', 'v1', spec, metadata);
+  const port = { port: 80 };
+
+  test.each<JsonObject>([
+    { ports: [port] },
+    {
+      ports: [
+        {
+          name: 'http',
+          port: 80,
+          targetPort: 8080,
+          protocol: 'TCP',
+          appProtocol: 'kubernetes.io/h2c',
+          nodePort: 30_000,
+        },
+        { name: 'udp', port: 80, protocol: 'UDP' },
+      ],
+      selector: { app: 'x' },
+    },
+    {
+      ports: [{ port: 80, targetPort: 'http-main' }],
+      clusterIP: '10.96.0.1',
+      clusterIPs: ['10.96.0.1', 'fd00::1'],
+      type: 'LoadBalancer',
+    },
+    { clusterIP: 'None' },
+    { clusterIP: '', ports: [port] },
+    { type: 'ExternalName', externalName: 'example.com' },
+    { ports: [port], sessionAffinity: 'ClientIP', ipFamilyPolicy: 'PreferDualStack', internalTrafficPolicy: 'Cluster' },
+  ])('%j is admissible', (spec) => {
+    expect(errors(service(spec))).toBe('');
+  });
+
+  test.each<[JsonValue, string]>([
+    [null, 'needs a spec'],
+    [{}, 'needs ports'],
+    [{ ports: [null] }, 'must not be null'],
+    [{ ports: [{}] }, 'needs a number'],
+    [{ ports: [{ port: 0 }] }, 'from 1 to 65535'],
+    [{ ports: [{ port: '80' }] }, 'from 1 to 65535'],
+    [{ ports: [{ port: 80.5 }] }, 'from 1 to 65535'],
+    [{ ports: [port, { port: 81 }] }, 'needs a name'],
+    [
+      {
+        ports: [
+          { name: 'a', port: 80 },
+          { name: 'a', port: 81 },
+        ],
+      },
+      'two ports called a',
+    ],
+    [
+      {
+        ports: [
+          { name: 'a', port: 80 },
+          { name: 'b', port: 80 },
+        ],
+      },
+      'two ports 80',
+    ],
+    [{ ports: [{ name: 'HTTP', port: 80 }] }, 'lower-case'],
+    [{ ports: [{ port: 80, targetPort: 'a-name-that-is-too-long' }] }, 'targetPort must be'],
+    [{ ports: [{ port: 80, targetPort: '8080' }] }, 'targetPort must be'],
+    [{ ports: [{ port: 80, targetPort: 70_000 }] }, 'from 1 to 65535'],
+    [{ ports: [{ port: 80, protocol: 'tcp' }] }, 'it must be TCP, UDP, SCTP'],
+    [{ ports: [{ port: 80, targetport: 1 }] }, 'did you mean targetPort?'],
+    [{ ports: [port], clusterIP: '10.0.0' }, 'neither an IP address nor None'],
+    [{ ports: [port], clusterIPs: ['x'] }, 'neither an IP address nor None'],
+    [{ ports: [port], selectors: {} }, 'did you mean selector?'],
+    [{ ports: [port], selector: { app: 1 } }, 'write it in quotes'],
+    [{ ports: [port], type: 'Internal' }, 'it must be ClusterIP'],
+    [{ type: 'ExternalName' }, 'needs an externalName'],
+  ])('%j is refused: %s', (spec, expected) => {
+    expect(errors(service(spec))).toContain(expected);
+  });
+
+  test('a field of a later Kubernetes is only warned of', () => {
+    expect(errors(service({ ports: [port], somethingNew: true }))).toBe('');
+    expect(errors(service({ ports: [port], somethingNew: true }), 'warning')).toContain('is ignored');
+  });
+
+  test('its name is a DNS label', () => {
+    expect(errors(service({ ports: [port] }, { name: 'a.b' }))).toContain('metadata.name');
+  });
+});
+
+describe('WorkloadEntry', () => {
+  const entry = (spec: JsonObject, version = 'v1'): JsonObject =>
+    object('WorkloadEntry', `networking.istio.io/${version}`, spec);
+
+  test.each(['v1', 'v1beta1', 'v1alpha3'])('%s is admissible', (version) => {
+    const spec = {
+      address: '2001:db8::1',
+      ports: { http: 8080 },
+      labels: { app: 'x' },
+      network: 'n',
+      locality: 'a/b',
+      weight: 0,
+      serviceAccount: 'orders',
+    };
+    expect(errors(entry(spec, version))).toBe('');
+  });
+
+  test.each<[JsonObject, string]>([
+    [{}, 'needs an address'],
+    [{ address: 'host.example' }, 'is not an IP address'],
+    [{ address: 'unix:///x' }, 'is not an IP address'],
+    [{ address: '10.0.0.1', ports: { http: 0 } }, 'from 1 to 65535'],
+    [{ address: '10.0.0.1', ports: { http: null } }, 'from 1 to 65535'],
+    [{ address: '10.0.0.1', ports: { Http: 80 } }, 'is not the name of a port'],
+    [{ address: '10.0.0.1', weight: -1 }, 'weight must be a whole number'],
+    [{ address: '10.0.0.1', labels: { a: true } }, 'write it in quotes'],
+    [{ address: '10.0.0.1', serviceAccount: 'A' }, 'is not the name of a service account'],
+    [{ address: '10.0.0.1', servicAccount: 'a' }, 'did you mean serviceAccount?'],
+  ])('%j is refused: %s', (spec, expected) => {
+    expect(errors(entry(spec))).toContain(expected);
+  });
+});
+
+describe('MeshConfig', () => {
+  const mesh = (spec: JsonValue): JsonObject => object('MeshConfig', 'postern.dev/v1', spec);
+  const full = {
+    trustDomainAliases: ['old-td'],
+    rootNamespace: 'mesh',
+    outboundTrafficPolicy: { mode: 'REGISTRY_ONLY' },
+    defaultAction: 'DENY',
+  };
+
+  test('gives the settings of the mesh', () => {
+    expect(errors(mesh(full))).toBe('');
+    expect(meshSettings(mesh(full), 'td')).toEqual({
+      kind: 'MeshConfig',
+      name: 'mesh',
+      trustDomain: 'td',
+      trustDomainAliases: ['old-td'],
+      rootNamespace: 'mesh',
+      outboundTrafficPolicy: 'REGISTRY_ONLY',
+      defaultAction: 'DENY',
+    });
+  });
+
+  test('has defaults, the same as without any', () => {
+    expect(errors(mesh({}))).toBe('');
+    expect(meshSettings(mesh({}), 'td')).toEqual(meshSettings(null, 'td'));
+    expect(meshSettings(null, 'td')).toMatchObject({
+      rootNamespace: 'istio-system',
+      outboundTrafficPolicy: 'ALLOW_ANY',
+      defaultAction: 'ALLOW',
+      trustDomainAliases: [],
+    });
+  });
+
+  test.each<[JsonObject, string]>([
+    [{ trustDomain: 'td' }, 'set where the control plane is configured'],
+    [{ trustDomainAliases: ['A B'] }, 'is not a trust domain'],
+    [{ trustDomainAliases: 'a' }, 'must be a list'],
+    [{ rootNamespace: 'A' }, 'is not the name of a namespace'],
+    [{ outboundTrafficPolicy: { mode: 'ANY' } }, 'it must be ALLOW_ANY, REGISTRY_ONLY'],
+    [{ outboundTrafficPolicy: 'ALLOW_ANY' }, 'must be a map'],
+    [{ defaultAction: 'deny' }, 'it must be ALLOW, DENY'],
+    [{ defaultaction: 'DENY' }, 'did you mean defaultAction?'],
+  ])('%j is refused: %s', (spec, expected) => {
+    expect(errors(mesh(spec))).toContain(expected);
+  });
+
+  test('settings in a file of their own may name the trust domain and what Postern does not have', () => {
+    expect(validateMeshSettings({ ...full, trustDomain: 'td', pathNormalization: {} })).toEqual([]);
+    expect(validateMeshSettings({ trustDomain: 'A' })).toHaveLength(1);
+  });
+});
