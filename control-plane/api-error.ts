@@ -1,7 +1,7 @@
 import { PosternError } from '../mesh/errors.ts';
 import type { ErrorResponse } from '../mesh/push.ts';
 
-export type ErrorStatus = 400 | 401 | 403 | 404 | 405 | 409 | 413 | 429 | 503;
+export type ErrorStatus = 400 | 401 | 403 | 404 | 409 | 413 | 429 | 503;
 
 /** A request that is refused. The message goes to the peer: nothing in it that the peer may not know. */
 export class ApiError extends PosternError {

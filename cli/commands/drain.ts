@@ -18,7 +18,10 @@ export function register(program: Command): void {
       }
       let status: number;
       try {
-        status = (await fetch(url, { method: 'POST', signal: AbortSignal.timeout(TIMEOUT_MS) })).status;
+        const { request } = await import('undici');
+        const answer = await request(url, { method: 'POST', signal: AbortSignal.timeout(TIMEOUT_MS) });
+        status = answer.statusCode;
+        await answer.body.dump();
       } catch (error) {
         const reason = error instanceof Error && error.cause !== undefined ? messageOf(error.cause) : messageOf(error);
         throw new PosternError('ERR_SIDECAR_UNREACHABLE', `no sidecar answers on ${admin}: ${reason}`, {

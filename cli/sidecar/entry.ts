@@ -3,7 +3,14 @@ import { inspect } from 'node:util';
 import { EXIT, PosternError } from '../../mesh/errors.ts';
 import type { ProxyConfig } from '../../proxy/config.ts';
 import { runProxy } from '../../proxy/main.ts';
-import { replaceProcess, SETTINGS_VARIABLE, WARMED_VARIABLE } from './launch.ts';
+import {
+  FILL_ARGUMENT,
+  FILL_WAS_COLD,
+  hasStripped,
+  replaceProcess,
+  SETTINGS_VARIABLE,
+  WARMED_VARIABLE,
+} from './launch.ts';
 
 /** The sidecar's process, as `launchSidecar` starts it. */
 const settings = process.env[SETTINGS_VARIABLE];
@@ -11,6 +18,10 @@ const warmed = process.env[WARMED_VARIABLE] !== undefined;
 delete process.env[SETTINGS_VARIABLE];
 delete process.env[WARMED_VARIABLE];
 
+if (process.argv[2] === FILL_ARGUMENT) {
+  await loadAll();
+  process.exit(hasStripped() ? FILL_WAS_COLD : EXIT.ok);
+}
 if (settings === undefined) {
   process.stderr.write('postern: start the sidecar with: postern proxy --config proxy.yaml\n');
   process.exit(EXIT.usage);
@@ -20,8 +31,7 @@ const config: ProxyConfig = JSON.parse(settings);
 
 // The first start after an installation has loaded the compiler of TypeScript, which never leaves memory: fill the cache and start over.
 if (!warmed && getCompileCacheDir() !== undefined && hasStripped()) {
-  await import('../../proxy/worker/data-plane-worker.ts');
-  flushCompileCache();
+  await loadAll();
   replaceProcess(config.workers, { [SETTINGS_VARIABLE]: settings, [WARMED_VARIABLE]: '1' });
 }
 
@@ -34,8 +44,8 @@ try {
   process.exit(known ? error.exitCode : EXIT.software);
 }
 
-/** Whether this process had to strip types. Node does not tell; the list of what it has loaded does. */
-function hasStripped(): boolean {
-  const { moduleLoadList } = process as { moduleLoadList?: readonly string[] };
-  return moduleLoadList?.includes('NativeModule internal/deps/amaro/dist/index') === true;
+/** Fills the compile cache with all that a sidecar loads, in both of its threads. */
+async function loadAll(): Promise<void> {
+  await import('../../proxy/worker/worker.ts'); // does nothing in the main thread
+  flushCompileCache();
 }

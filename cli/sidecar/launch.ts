@@ -7,11 +7,15 @@ export const SETTINGS_VARIABLE = 'POSTERN_SIDECAR_SETTINGS';
 /** Set once a process was replaced for a cold compile cache: that is done once, not for ever. */
 export const WARMED_VARIABLE = 'POSTERN_SIDECAR_WARMED';
 
+/** The argument with which the sidecar's entry only fills the compile cache, and its exit code where that was cold. */
+export const FILL_ARGUMENT = '--fill';
+export const FILL_WAS_COLD = 3;
+
 /** execve(2) takes strings of up to 128 KiB (MAX_ARG_STRLEN). */
 const MAX_SETTINGS_BYTES = 120 * 1024;
 
 /** Measured on an idle sidecar, private memory: the young generation 3 MB, the threads of V8's pool 1.4 MB. */
-const V8_FLAGS = ['--max-semi-space-size=1', '--v8-pool-size=1'];
+export const V8_FLAGS: readonly string[] = ['--max-semi-space-size=1', '--v8-pool-size=1'];
 
 /**
  * Replaces this process by one that holds the sidecar and nothing of what read its command line and settings (commander, yaml: 7 MB of private
@@ -26,13 +30,21 @@ export function launchSidecar(config: ProxyConfig): void {
 export function replaceProcess(workers: number, variables: Readonly<Record<string, string>>): never {
   const entry = fileURLToPath(new URL('./entry.ts', import.meta.url));
   const cache = compileCacheDirectory();
+  // The sidecar trusts the mesh's roots and no others; a bundle of public ones would cost 8 MB.
+  const { NODE_EXTRA_CA_CERTS: _unwanted, ...inherited } = process.env;
   const environment = {
     // One malloc arena for each data-plane thread, which the control thread shares: glibc's default, 8 for each core, wastes 2 MB.
     MALLOC_ARENA_MAX: String(workers),
-    ...process.env,
+    ...inherited,
     ...(cache === null ? {} : { NODE_COMPILE_CACHE: cache }),
     ...variables,
   };
   if (process.execve === undefined) throw new Error('this Node has no process.execve');
   return process.execve(process.execPath, [process.execPath, ...V8_FLAGS, entry], environment);
+}
+
+/** Whether this process had to strip types. Node does not tell; the list of what it has loaded does. */
+export function hasStripped(): boolean {
+  const { moduleLoadList } = process as { moduleLoadList?: readonly string[] };
+  return moduleLoadList?.includes('NativeModule internal/deps/amaro/dist/index') === true;
 }

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { request } from 'undici';
 import { EXIT, messageOf, PosternError } from '../../mesh/errors.ts';
 import { formatListenAddress } from '../addresses.ts';
 import { DEFAULTS, loadControlPlaneConfig } from '../config.ts';
@@ -25,9 +26,9 @@ export function adminUrl({ config, admin }: { readonly config?: string; readonly
 export async function fetchStatus(admin: URL): Promise<ControlPlaneStatus> {
   const url = new URL('/status', admin);
   try {
-    const response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS) });
-    if (!response.ok) throw new Error(`it answered ${response.status}`);
-    const status: unknown = await response.json();
+    const { statusCode, body } = await request(url, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+    if (statusCode !== 200) throw new Error(`it answered ${statusCode}`);
+    const status: unknown = await body.json();
     if (!isStatus(status)) throw new Error('what answers there is not a control plane');
     return status;
   } catch (error) {

@@ -24,10 +24,6 @@ export class PushQueue<T> {
     this.#waiting.delete(member);
   }
 
-  get size(): number {
-    return this.#waiting.size;
-  }
-
   #next(): void {
     for (const member of this.#waiting) {
       if (this.#running.size >= this.#concurrency) return;

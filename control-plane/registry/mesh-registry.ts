@@ -27,10 +27,6 @@ export class MeshRegistry {
     this.#debounce = new Debounce(FIXED.push.debounceMs, FIXED.push.debounceMaxMs, () => this.build());
   }
 
-  get snapshot(): Snapshot | null {
-    return this.#snapshot;
-  }
-
   changed(at: number = performance.now()): void {
     this.#changedAt = Math.min(at, this.#changedAt ?? at);
     this.#debounce.trigger();

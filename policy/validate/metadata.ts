@@ -1,5 +1,5 @@
 import { field } from '../json.ts';
-import type { ManifestKind } from '../manifest.ts';
+import type { ManifestKind } from '../kinds.ts';
 import { quoted } from '../quoted.ts';
 import { annotationsOf, DRY_RUN_ANNOTATION, parseGoBool } from '../selection.ts';
 import type { JsonObject } from '../types.ts';

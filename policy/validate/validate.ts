@@ -1,5 +1,5 @@
 import { asString, field } from '../json.ts';
-import { isManifestKind, kindProblem, type ManifestKind, titleOf } from '../manifest.ts';
+import { isManifestKind, kindProblem, type ManifestKind, titleOf } from '../kinds.ts';
 import { quoted } from '../quoted.ts';
 import type { JsonObject, Manifest, Problem } from '../types.ts';
 import { validateAuthorizationPolicy } from './authorization-policy.ts';
