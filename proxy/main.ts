@@ -13,13 +13,14 @@ import { Output } from './control/logging.ts';
 import { Metrics } from './control/metrics.ts';
 import { PushStream } from './control/push-stream.ts';
 import { expiresAt } from './control/renewal.ts';
+import { resolveControlPlane } from './control/resolve.ts';
 import { Rollout } from './control/rollout.ts';
 import { SeriesTable } from './control/series-table.ts';
 import { StopSignals } from './control/stop-signals.ts';
 import { ResourceStore } from './control/store.ts';
 import { Supervisor } from './control/supervisor.ts';
 import { ControlPlaneTrust } from './control/trust.ts';
-import type { WorkerConfig } from './worker/messages.ts';
+import type { SocketAddress, WorkerConfig } from './worker/messages.ts';
 
 export interface ProxyOptions {
   /** The data plane's module; tests give another. */
@@ -35,7 +36,7 @@ export interface ProxyOptions {
  * @throws PosternError where it cannot start: an address in use, no privilege, a refused join token.
  */
 export async function runProxy(config: ProxyConfig, options: ProxyOptions = {}): Promise<number> {
-  const sidecar = assemble(config, options);
+  const sidecar = assemble(config, options, await resolveControlPlane(config.controlPlane.address));
   const { log, signals, servers, stream, identity, supervisor, state } = sidecar;
   try {
     log.info({ version: sidecar.version, pid: process.pid, workers: config.workers }, 'starting');
@@ -63,7 +64,7 @@ export async function runProxy(config: ProxyConfig, options: ProxyOptions = {}):
 }
 
 /** Makes the parts and tells them of each other; nothing runs yet. */
-function assemble(config: ProxyConfig, options: ProxyOptions) {
+function assemble(config: ProxyConfig, options: ProxyOptions, controlPlane: readonly SocketAddress[]) {
   const { clock = systemClock, workerUrl = new URL('./worker/worker.ts', import.meta.url) } = options;
   const { workload } = config;
   const version = ownVersion();
@@ -83,7 +84,7 @@ function assemble(config: ProxyConfig, options: ProxyOptions) {
   const supervisor = new Supervisor({
     workerUrl,
     workers: config.workers,
-    config: workerConfig(config),
+    config: { ...workerConfig(config), controlPlane },
     rollout,
     series,
     output,
@@ -201,7 +202,7 @@ function failed(...lasting: readonly Promise<void>[]): Promise<never> {
   });
 }
 
-function workerConfig(config: ProxyConfig): Omit<WorkerConfig, 'index'> {
+function workerConfig(config: ProxyConfig): Omit<WorkerConfig, 'index' | 'controlPlane'> {
   const { workload, inbound, outbound, expose, upstreams, accessLog, logLevel, limits } = config;
   const { name, namespace, serviceAccount, labels, addresses } = workload;
   const ownPorts = [config.admin, config.metrics, config.health].map(({ listen }) => listen.port);

@@ -39,6 +39,10 @@ export class MeshTls {
   #identity: OwnIdentity | null = null;
   #contexts: Contexts | null = null;
   #rootPrints: ReadonlySet<string> = new Set();
+  /** Rises whenever a root leaves the trust bundle. */
+  #removals = 0;
+  /** Peers of resumed sessions, whose root is not known, and `#removals` when they came: they do not outlive any root. */
+  readonly #resumed = new WeakMap<PeerIdentity, number>();
   /** Rises with every new set of contexts; 0: none yet. */
   generation = 0;
 
@@ -66,7 +70,9 @@ export class MeshTls {
   /** After the trust bundle or the revocations changed. @throws as `setIdentity`. */
   trustChanged(): void {
     const roots = this.#view.trustBundle?.roots ?? [];
+    const before = this.#rootPrints;
     this.#rootPrints = new Set(roots.map((pem) => fingerprint(new X509Certificate(pem).raw)));
+    for (const print of before) if (!this.#rootPrints.has(print)) this.#removals++;
     if (this.#identity !== null) this.#rebuild(this.#identity);
   }
 
@@ -102,7 +108,9 @@ export class MeshTls {
     const result = readPeer(tls, this.#now());
     if (!result.ok) return result;
     const { peer } = result;
-    const reason = this.#whyNot(peer);
+    if (peer.root === null) this.#resumed.set(peer, this.#removals);
+    // The bundle may have changed while the handshake was under way.
+    const reason = this.stillTrusted(peer);
     if (reason !== null) return { ok: false, reason };
     if (expected !== null && peer.spiffe.uri !== expected) {
       return { ok: false, reason: `identity mismatch: expected ${expected}, found ${peer.spiffe.uri}` };
@@ -120,11 +128,15 @@ export class MeshTls {
     return this.#view.isRevoked(peer.spiffe.uri, peer.serial) ? 'revoked' : null;
   }
 
-  /** Why a live connection of the peer must end now; null where it may go on. Expiry is not a reason: a connection may outlive its certificate for a while. */
+  /**
+   * Why a live connection of the peer must end now; null where it may go on. Expiry is not a reason: a connection may outlive its certificate for a
+   * while. Nor is a root that left the bundle after the peer's certificate had expired: a routine rotation ends so, and must cut nobody.
+   */
   stillTrusted(peer: PeerIdentity): string | null {
     const reason = this.#whyNot(peer);
     if (reason !== null) return reason;
-    if (peer.root !== null && !this.#rootPrints.has(peer.root)) return 'its root is no longer trusted';
+    const trusted = peer.root === null ? this.#resumed.get(peer) === this.#removals : this.#rootPrints.has(peer.root);
+    if (!trusted && this.#now() < peer.notAfter) return 'its root is no longer trusted';
     return null;
   }
 }

@@ -1,4 +1,6 @@
 import { EPOLLIN } from '../native/epoll.ts';
+import { Errno } from '../native/errno.ts';
+import { errno } from '../native/library.ts';
 import { peekInto } from '../native/socket.ts';
 import { MAX_CLIENT_HELLO_BYTES, type PeekResult, peekTls } from '../protocol/client-hello.ts';
 import type { EventHandler, Loop } from '../reactor/loop.ts';
@@ -40,6 +42,7 @@ export class Peek implements EventHandler {
     const { scratch } = this.#loop;
     const n = peekInto(this.#fd, scratch.address, MAX_CLIENT_HELLO_BYTES);
     if (n === 0) this.#finish({ kind: 'ended' });
+    else if (n < 0 && errno() !== Errno.EAGAIN && errno() !== Errno.EINTR) this.#finish({ kind: 'ended' });
     if (n <= 0) return;
     this.#seen = n;
     const result = peekTls(scratch.bytes, 0, n);

@@ -241,3 +241,24 @@ function place(party: Party): { readonly [key: string]: unknown } {
     principal: party.principal,
   };
 }
+
+/** A connection that ended before it was known where it belongs: told of like every other. */
+export function recordRefusal(
+  plane: DataPlane,
+  direction: 'inbound' | 'outbound',
+  from: Address,
+  target: Address,
+  flags: Flags,
+  reason: string,
+): void {
+  const source =
+    direction === 'outbound' ? { ...plane.self(), address: from.address, port: from.port } : partyOf(null, from, null);
+  const destination =
+    direction === 'inbound'
+      ? { ...plane.self(), address: target.address, port: target.port }
+      : partyOf(null, target, null);
+  const record = new ConnectionRecord(plane, direction, source, destination);
+  record.originalDestination = target;
+  record.end(flags, reason, 0, 0);
+  plane.log('info', `an ${direction} connection was refused`, { from: from.address, to: text(target), flags, reason });
+}

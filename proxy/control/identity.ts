@@ -125,7 +125,7 @@ export class Identity {
         const delayMs = backoff.next();
         const kept = this.#current === null ? '' : '; the present one stays in use';
         log.warn(
-          { err: describe(error), retryInMs: Math.round(delayMs) },
+          { code: codeOf(error), retryInMs: Math.round(delayMs) },
           `no new certificate: ${messageOf(error)}${kept}`,
         );
         await pause(clock, delayMs, signal);
@@ -205,7 +205,4 @@ export class Identity {
 
 const isFinal = (error: unknown): boolean => error instanceof PosternError && error.code === 'ERR_JOIN_REFUSED';
 
-function describe(error: unknown): { code?: string; message: string } {
-  const message = messageOf(error);
-  return error instanceof PosternError ? { code: error.code, message } : { message };
-}
+const codeOf = (error: unknown): string => (error instanceof PosternError ? error.code : 'ERR_UNEXPECTED');

@@ -157,7 +157,11 @@ export class PushStream {
   #report(error: unknown): void {
     const { log, onRenewalWanted } = this.#options;
     const code =
-      error instanceof ControlPlaneRefusal ? error.reason : error instanceof PosternError ? error.code : 'unknown';
+      error instanceof ControlPlaneRefusal
+        ? error.reason
+        : error instanceof PosternError
+          ? error.code
+          : 'ERR_PUSH_LOST';
     log.warn(
       { code },
       `no stream from the control plane: ${messageOf(error)}; everything it sent before stays in force`,

@@ -1,4 +1,6 @@
-import { compileAuthentication, compilePolicies } from '../../policy/index.ts';
+// Not by policy/index.ts: that would load the YAML parser, 3 MB in every sidecar.
+import { compileAuthentication } from '../../policy/authentication.ts';
+import { compilePolicies } from '../../policy/authorization.ts';
 import type {
   CompiledAuthentication,
   CompiledPolicies,

@@ -1,7 +1,7 @@
 import type { DataPlane } from '../connection/data-plane.ts';
 import { type FirstBytes, Peek } from '../connection/peek.ts';
 import type { PeerIdentity } from '../connection/peer-identity.ts';
-import { type Flags, partyOf, type Transport } from '../connection/record.ts';
+import { type Flags, partyOf, recordRefusal, type Transport } from '../connection/record.ts';
 import { EPOLLIN } from '../native/epoll.ts';
 import { type Address, originalDestination, resetOnClose } from '../native/socket.ts';
 import type { TlsSession } from '../native/tls-session.ts';
@@ -21,6 +21,8 @@ export class RedirectedServer {
   readonly #application: Application;
   readonly #listener: Listener;
   readonly #at: Address;
+  /** Connections whose first bytes or handshake are awaited: not in the table yet. */
+  #pending = 0;
 
   /** @throws Error with `errno` where the address cannot be listened on. */
   constructor(
@@ -35,7 +37,7 @@ export class RedirectedServer {
     this.#application = application;
     this.#at = at;
     this.#listener = new Listener(plane.loop, at, {
-      mayAccept,
+      mayAccept: () => mayAccept() && plane.table.size + this.#pending < plane.config.limits.maxConnections,
       onConnection: (fd, peer) => this.#accept(fd, peer),
       onPause: (reason) => {
         plane.metrics.acceptPaused();
@@ -61,6 +63,7 @@ export class RedirectedServer {
       this.#refuse(
         fd,
         from,
+        target ?? this.#at,
         'PROTOCOL',
         'the connection was not redirected here: its destination is the sidecar itself',
       );
@@ -71,16 +74,16 @@ export class RedirectedServer {
       this.#carry(fd, new SocketEnd(fd), { target, from, peer: null, transport: 'plaintext', sni: '' });
       return;
     }
-    new Peek(loop, fd, config.limits.peekTimeoutMs, (first) => this.#onFirstBytes(fd, from, target, mode, first));
+    this.#pending++;
+    new Peek(loop, fd, config.limits.peekTimeoutMs, (first) => {
+      this.#pending--;
+      this.#onFirstBytes(fd, from, target, mode, first);
+    });
   }
 
   #onFirstBytes(fd: number, from: Address, target: Address, mode: 'STRICT' | 'PERMISSIVE', first: FirstBytes): void {
-    if (first.kind === 'ended') {
-      this.#plane.loop.close(fd);
-      return;
-    }
     if (first.kind === 'malformed') {
-      this.#refuse(fd, from, 'PROTOCOL', first.reason);
+      this.#refuse(fd, from, target, 'PROTOCOL', first.reason);
       return;
     }
     const tls = first.kind === 'tls';
@@ -89,7 +92,7 @@ export class RedirectedServer {
       return;
     }
     if (mode === 'STRICT') {
-      this.#refuse(fd, from, 'DENY', 'plaintext is refused: PeerAuthentication is STRICT');
+      this.#refuse(fd, from, target, 'DENY', 'plaintext is refused: PeerAuthentication is STRICT');
       return;
     }
     // Of TLS that is not ours the SNI is known, but no identity.
@@ -100,33 +103,37 @@ export class RedirectedServer {
   #secure(fd: number, from: Address, target: Address, sni: string): void {
     const { loop, tls, config } = this.#plane;
     if (tls.contexts === null) {
-      this.#refuse(fd, from, 'TLS_FAILURE', 'no certificate yet');
+      this.#refuse(fd, from, target, 'TLS_FAILURE', 'no certificate yet');
       return;
     }
+    this.#pending++;
     new TlsHandshake(loop, fd, tls.contexts.directServer, 'server', config.limits.handshakeTimeoutMs, {
-      onFailed: (reason) => this.#handshakeFailed(from, reason),
+      onFailed: (reason) => {
+        this.#pending--;
+        this.#handshakeFailed(from, target, reason);
+      },
       onSecured: (secured, session) => {
+        this.#pending--;
         const check = tls.checkPeer(session, null);
         if (check.ok) {
           const end = new TlsEnd(secured, session);
           this.#carry(secured, end, { target, from, peer: check.peer, transport: 'mtls', sni }, session);
           return;
         }
-        this.#handshakeFailed(from, check.reason);
+        this.#handshakeFailed(from, target, check.reason);
         session.free();
         loop.close(secured);
       },
     });
   }
 
-  #handshakeFailed(from: Address, reason: string): void {
+  #handshakeFailed(from: Address, target: Address, reason: string): void {
     this.#plane.metrics.handshakeFailure('inbound', reason.replace(/: (expected|spiffe).*$/, ''));
-    this.#plane.log('info', 'an inbound connection was refused', { from: from.address, reason });
+    recordRefusal(this.#plane, 'inbound', from, target, 'TLS_FAILURE', reason);
   }
 
-  #refuse(fd: number, from: Address, flags: Flags, reason: string): void {
-    this.#plane.metrics.connectionFailure('inbound', flags);
-    this.#plane.log('info', 'an inbound connection was refused', { from: from.address, flags, reason });
+  #refuse(fd: number, from: Address, target: Address, flags: Flags, reason: string): void {
+    recordRefusal(this.#plane, 'inbound', from, target, flags, reason);
     resetOnClose(fd);
     this.#plane.loop.close(fd);
   }

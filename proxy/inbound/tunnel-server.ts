@@ -19,6 +19,8 @@ import { type InboundCarrier, InboundConnection } from './inbound-connection.ts'
 
 /** A tunnel may outlive the certificate that it was opened with, so that long connections survive rotations, but not for ever. */
 export const TUNNEL_OUTLIVES_CERTIFICATE_MS = 24 * 3_600_000;
+/** Of what a peer sent, so much comes back in the reason of a refusal. */
+const MAX_ECHO = 40;
 
 /** The tunnels that came to port 15008. */
 export class TunnelServer {
@@ -120,6 +122,17 @@ export class TunnelServer {
   get size(): number {
     return this.#tunnels.size;
   }
+
+  /** Whether bytes of streams that are over wait in a tunnel for the socket to take them. */
+  get hasUnsent(): boolean {
+    for (const tunnel of this.#tunnels) if (tunnel.hasUnsent) return true;
+    return false;
+  }
+
+  /** Ends every tunnel; peers are told which streams were not begun, so that they may try them elsewhere. */
+  close(reason: string): void {
+    for (const tunnel of [...this.#tunnels]) tunnel.close(reason);
+  }
 }
 
 /** One tunnel of one authenticated peer; each of its streams is authorized by itself. */
@@ -156,6 +169,7 @@ class InboundTunnel {
     const options = {
       maxStreams: limits.maxStreamsPerTunnel,
       idleMs: limits.tunnelIdleTimeoutMs,
+      streamIdleMs: limits.idleTimeoutMs,
       staging: plane.staging,
     };
     plane.metrics.tunnels('inbound', 1);
@@ -182,6 +196,14 @@ class InboundTunnel {
     this.#tunnel.drain();
   }
 
+  get hasUnsent(): boolean {
+    return this.#tunnel.hasUnsent;
+  }
+
+  close(reason: string): void {
+    this.#tunnel.close(reason, ErrorCode.NO_ERROR);
+  }
+
   #onRequest(stream: TunnelStream, headers: HeaderList): void {
     let method = '';
     let authority: string | null = null;
@@ -190,7 +212,7 @@ class InboundTunnel {
     for (const [name, value] of headers) {
       if (name === ':method') method = value;
       else if (name === ':authority') wrong = authority === null ? wrong : 'more than one :authority';
-      else if (name.startsWith(':')) wrong = `${name} has no place in CONNECT`;
+      else if (name.startsWith(':')) wrong = `${name.slice(0, MAX_ECHO)} has no place in CONNECT`;
       else if (name === 'baggage') baggage = value;
       if (name === ':authority') authority ??= value;
     }
@@ -200,6 +222,12 @@ class InboundTunnel {
       stream.refuse(400, [
         ['x-postern-reason', wrong || 'CONNECT to an IP address and port is all that is served here'],
       ]);
+      return;
+    }
+    if (this.#plane.table.size >= this.#plane.config.limits.maxConnections) {
+      // The listener's limit cannot see the streams of tunnels that are open already.
+      this.#plane.metrics.connectionFailure('inbound', 'LIMIT');
+      stream.refuse(503, [['x-postern-reason', 'the sidecar has as many connections as it may have']]);
       return;
     }
     if (baggage !== this.#baggage) {
@@ -235,7 +263,8 @@ class StreamCarrier implements InboundCarrier {
   own(connection: InboundConnection): void {
     this.#stream.owner = {
       onResponse: () => {},
-      onEnd: (how: StreamEnd, detail: string) => connection.end('-', how === 'closed' ? '' : detail),
+      onEnd: (how: StreamEnd, detail: string) =>
+        connection.end(how === 'idle' ? 'IDLE' : '-', how === 'closed' ? '' : detail),
     };
   }
 

@@ -6,6 +6,13 @@ const memmove = bind<(to: number, from: number, size: number) => number>(
   'uintptr_t memmove(uintptr_t, uintptr_t, size_t)',
 );
 
+const mallocTrim = bind<(pad: number) => number>('int malloc_trim(size_t)');
+
+/** Gives freed pages of malloc(3) back to the kernel (malloc_trim(3)); takes a millisecond or so. */
+export function releaseFreeMemory(): void {
+  mallocTrim(0);
+}
+
 /**
  * A block of native memory with a view of it, so that C writes and JavaScript parses in place: no copy and no allocation an event.
  * Whoever makes it frees it, exactly once; the view must not be used afterwards.

@@ -139,7 +139,7 @@ function readAddress(): Address {
 }
 
 function setOption(fd: number, level: number, name: number, value: number): boolean {
-  scratch.bytes.writeInt32LE(value, VALUE_AT);
+  scratch.bytes.writeInt32LE(value | 0, VALUE_AT); // a mark may use all 32 bits
   return cSetsockopt(fd, level, name, scratch.address + VALUE_AT, 4) === 0;
 }
 

@@ -114,10 +114,12 @@ export class TlsSession {
     return ssl.SSL_has_pending(this.#ssl) === 1;
   }
 
-  /** Sends close_notify: the write side has ended (RFC 8446, 6.1). */
-  sendCloseNotify(): void {
-    ssl.SSL_shutdown(this.#ssl);
+  /** Sends close_notify: the write side has ended (RFC 8446, 6.1). @returns false where the socket has no room for it: call again. */
+  sendCloseNotify(): boolean {
+    const result = ssl.SSL_shutdown(this.#ssl);
+    const blocked = result < 0 && ssl.SSL_get_error(this.#ssl, result) === ssl.SSL_ERROR_WANT_WRITE;
     ssl.ERR_clear_error();
+    return !blocked;
   }
 
   /** DER of the peer's leaf certificate, also of a resumed session; null where it showed none. */

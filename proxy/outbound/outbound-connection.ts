@@ -89,6 +89,7 @@ export class OutboundConnection implements LiveConnection {
 
   /** This endpoint did not work; another may. */
   #next(flags: Flags, reason: string): void {
+    if (this.#over) return;
     this.#giveUp = null;
     if (this.#picked !== null && this.#route.kind === 'mesh') {
       this.#route.choice.failed(this.#picked);
@@ -156,7 +157,7 @@ export class OutboundConnection implements LiveConnection {
 
   #onStreamEnd(how: StreamEnd, detail: string): void {
     // Null: the socket was taken back for another endpoint.
-    if (this.#stream !== null) this.#finish('-', how === 'closed' ? '' : detail);
+    if (this.#stream !== null) this.#finish(how === 'idle' ? 'IDLE' : '-', how === 'closed' ? '' : detail);
   }
 
   // ---- direct ----

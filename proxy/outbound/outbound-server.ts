@@ -1,5 +1,5 @@
 import type { DataPlane } from '../connection/data-plane.ts';
-import { type Flags, type Party, serviceFacts } from '../connection/record.ts';
+import { type Flags, type Party, recordRefusal, serviceFacts } from '../connection/record.ts';
 import { type Address, localAddress, originalDestination, resetOnClose } from '../native/socket.ts';
 import type { Destination } from '../protocol/destinations.ts';
 import { Listener } from '../reactor/listener.ts';
@@ -36,7 +36,7 @@ export class OutboundServer {
     this.#listen(at, (fd, from) => {
       const destination = this.#plane.view.service(service, port);
       if (destination === null) {
-        this.#refuse(fd, 'NO_ROUTE', `the mesh has no service ${service} with port ${port}`);
+        this.#refuse(fd, from, localAddress(fd), 'NO_ROUTE', `the mesh has no service ${service} with port ${port}`);
         return;
       }
       this.#route(fd, from, localAddress(fd), destination);
@@ -65,7 +65,13 @@ export class OutboundServer {
       target === null ||
       (target.port === at.port && (this.#isOwn(target.address) || target.address === at.address))
     ) {
-      this.#refuse(fd, 'PROTOCOL', 'the connection was not redirected here: its destination is the sidecar itself');
+      this.#refuse(
+        fd,
+        from,
+        target ?? at,
+        'PROTOCOL',
+        'the connection was not redirected here: its destination is the sidecar itself',
+      );
       return;
     }
     this.#route(fd, from, target, this.#plane.view.lookupOutbound(target.address, target.port));
@@ -74,7 +80,7 @@ export class OutboundServer {
   #route(fd: number, from: Address, target: Address, destination: Destination): void {
     const route = this.#routeTo(target, destination);
     if (typeof route === 'string') {
-      this.#refuse(fd, 'NO_ROUTE', route);
+      this.#refuse(fd, from, target, 'NO_ROUTE', route);
       return;
     }
     new OutboundConnection(this.#plane, this.#pool, fd, this.#source(from), target, route);
@@ -83,6 +89,10 @@ export class OutboundServer {
   /** A string says why there is none. */
   #routeTo(target: Address, destination: Destination): Route | string {
     if (destination.kind === 'unknown') {
+      // Where redirection exempts the sidecar by mark alone, its control thread's own connection comes by here; it must not depend on what it fetches.
+      const { controlPlane } = this.#plane.config;
+      if (controlPlane.some((at) => at.address === target.address && at.port === target.port))
+        return { kind: 'passthrough', to: target };
       const policy = this.#plane.view.meshConfig?.outboundTrafficPolicy ?? 'REGISTRY_ONLY';
       if (policy === 'ALLOW_ANY') return { kind: 'passthrough', to: target };
       return `${target.address}:${target.port} is not in the registry, and outboundTrafficPolicy is REGISTRY_ONLY`;
@@ -110,9 +120,8 @@ export class OutboundServer {
     return { ...this.#plane.self(), address: from.address, port: from.port };
   }
 
-  #refuse(fd: number, flags: Flags, reason: string): void {
-    this.#plane.metrics.connectionFailure('outbound', flags);
-    this.#plane.log('info', 'an outbound connection was refused', { flags, reason });
+  #refuse(fd: number, from: Address, target: Address, flags: Flags, reason: string): void {
+    recordRefusal(this.#plane, 'outbound', from, target, flags, reason);
     resetOnClose(fd);
     this.#plane.loop.close(fd);
   }

@@ -65,6 +65,12 @@ export class TunnelPool {
   drain(): void {
     this.rotate();
   }
+
+  /** Whether bytes of streams that are over wait in a tunnel for the socket to take them. */
+  get hasUnsent(): boolean {
+    for (const group of this.#groups.values()) if (group.hasUnsent) return true;
+    return false;
+  }
 }
 
 interface Member {
@@ -72,6 +78,8 @@ interface Member {
   readonly peer: PeerIdentity;
   readonly facts: TlsFacts;
   readonly tls: TlsSession;
+  /** Of the contexts that its handshake used. */
+  readonly generation: number;
 }
 
 class TunnelGroup {
@@ -118,7 +126,9 @@ class TunnelGroup {
 
   #give(member: Member, seeker: StreamSeeker): void {
     const stream = member.tunnel.open(seeker.headers, seeker.owner);
-    seeker.onStream(stream, member.facts);
+    if (!stream.over) seeker.onStream(stream, member.facts);
+    // Opening it showed that the tunnel is lost.
+    else this.#plane.loop.later(() => seeker.onNoTunnel('CONNECT', `${this.#where()}: the tunnel was lost`));
   }
 
   #make(): void {
@@ -154,7 +164,7 @@ class TunnelGroup {
       'client',
       config.limits.handshakeTimeoutMs,
       {
-        onSecured: (secured, session) => this.#secured(secured, session),
+        onSecured: (secured, session) => this.#secured(secured, session, generation),
         onFailed: (reason) => {
           this.#plane.metrics.handshakeFailure('outbound', reason);
           this.#fail('TLS_FAILURE', `${this.#where()}: ${reason}`);
@@ -164,7 +174,7 @@ class TunnelGroup {
     );
   }
 
-  #secured(fd: number, tls: TlsSession): void {
+  #secured(fd: number, tls: TlsSession, generation: number): void {
     const check = this.#plane.tls.checkPeer(tls, this.#identity);
     if (!check.ok || tls.alpn() !== 'h2') {
       const reason = check.ok ? 'the peer does not speak h2' : check.reason;
@@ -179,6 +189,7 @@ class TunnelGroup {
     const options = {
       maxStreams: limits.maxStreamsPerTunnel,
       idleMs: limits.tunnelIdleTimeoutMs,
+      streamIdleMs: limits.idleTimeoutMs,
       staging: this.#plane.staging,
     };
     const expiry = new Timer(() => member.tunnel.close('its certificate expired long ago', ErrorCode.NO_ERROR));
@@ -195,12 +206,14 @@ class TunnelGroup {
         this.#dropIfEmpty();
       },
     });
-    const member: Member = { tunnel, peer: check.peer, facts: tls.facts(), tls };
+    const member: Member = { tunnel, peer: check.peer, facts: tls.facts(), tls, generation };
     this.#members.add(member);
     this.#plane.metrics.tunnels('outbound', 1);
     const own = this.#plane.tls.identity?.notAfter ?? this.#plane.unixNow();
     this.#plane.loop.arm(expiry, own - this.#plane.unixNow() + TUNNEL_OUTLIVES_CERTIFICATE_MS);
     this.#serveWaiting();
+    // The certificate was rotated meanwhile: those who waited have their streams, nobody else gets one.
+    if (generation !== this.#plane.tls.generation) tunnel.drain();
   }
 
   #serveWaiting(): void {
@@ -232,8 +245,9 @@ class TunnelGroup {
 
   /** For the next handshake, while the context that the ticket belongs to is in force. */
   #keepTicket(member: Member): void {
-    const { generation } = this.#plane.tls;
-    const ticket = member.tls.takeTicket();
+    const { generation } = member;
+    // A ticket shows the certificate, and stands for the trust, of the handshake that it comes from.
+    const ticket = generation === this.#plane.tls.generation ? member.tls.takeTicket() : null;
     if (ticket === null) return;
     this.#ticket?.free();
     this.#ticket = ticket;
@@ -244,8 +258,12 @@ class TunnelGroup {
     this.#ticket?.free();
     this.#ticket = null;
     this.#ticketGeneration = 0;
-    // One that is being made shows the old certificate; it is still valid, and drains right after its first streams.
     for (const member of [...this.#members]) member.tunnel.drain();
+  }
+
+  get hasUnsent(): boolean {
+    for (const { tunnel } of this.#members) if (tunnel.hasUnsent) return true;
+    return false;
   }
 
   reconsider(): void {

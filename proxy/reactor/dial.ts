@@ -1,6 +1,6 @@
 import { EPOLLOUT } from '../native/epoll.ts';
 import { Errno, errnoName } from '../native/errno.ts';
-import { type Address, connect, connectError } from '../native/socket.ts';
+import { type Address, connect, connectError, resetOnClose } from '../native/socket.ts';
 import type { EventHandler, Loop } from './loop.ts';
 import { Timer } from './timers.ts';
 
@@ -46,7 +46,7 @@ export class Dial implements EventHandler {
   }
 
   onFault(): void {
-    if (this.#fd >= 0) this.#loop.close(this.#fd);
+    this.#fail('internal error');
   }
 
   #fail(reason: string): void {
@@ -59,6 +59,9 @@ export class Dial implements EventHandler {
     if (this.#over) return;
     this.#over = true;
     this.#loop.cancel(this.#deadline);
-    if (this.#fd >= 0) this.#loop.close(this.#fd);
+    if (this.#fd < 0) return;
+    // It may be connected already: an abort must not look like an end of input to the other side.
+    resetOnClose(this.#fd);
+    this.#loop.close(this.#fd);
   }
 }

@@ -17,8 +17,8 @@ export interface ByteEnd {
   write(address: number, length: number): number;
   /** Bytes that were read ahead and that epoll cannot see. */
   hasPending(): boolean;
-  /** No more will be written. */
-  endWrite(): void;
+  /** No more will be written. @returns false where that could not be told yet: call again when writable. */
+  endWrite(): boolean;
   /** Releases what the end holds besides the descriptor; `abort`: the close that follows tells the peer so. */
   release(abort: boolean): void;
 }
@@ -53,8 +53,9 @@ export class SocketEnd implements ByteEnd {
     return false;
   }
 
-  endWrite(): void {
+  endWrite(): boolean {
     shutdownWrite(this.fd);
+    return true;
   }
 
   release(abort: boolean): void {
@@ -120,10 +121,9 @@ export class TlsEnd implements ByteEnd {
     return this.#deferred !== 0 || this.#tls.hasPending();
   }
 
-  endWrite(): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.#tls.sendCloseNotify();
+  endWrite(): boolean {
+    if (!this.#ended) this.#ended = this.#tls.sendCloseNotify();
+    return this.#ended;
   }
 
   release(abort: boolean): void {

@@ -1,4 +1,3 @@
-import { closeSync } from 'node:fs';
 import { EPOLLIN, Epoll, openEventFd } from '../native/epoll.ts';
 import { NativeBuffer } from '../native/memory.ts';
 import { closeDescriptor, readInto } from '../native/socket.ts';
@@ -109,7 +108,7 @@ export class Loop {
   }
 
   arm(timer: Timer, delayMs: number): void {
-    this.#timers.arm(timer, delayMs);
+    this.#timers.arm(timer, delayMs, this.now);
   }
 
   cancel(timer: Timer): void {
@@ -197,13 +196,16 @@ export class Loop {
     this.#closingNext = list;
   }
 
-  /** Closes every descriptor it still owns. */
+  /** Closes every descriptor it still owns, but for `eventFd`: other threads write to it, so it stays marked for whoever buries this one. */
   destroy(): void {
     this.#closeAll();
-    for (const [fd, handler] of this.#handlers.entries()) if (handler !== undefined) closeDescriptor(fd);
+    const own = [...this.#handlers.keys()].filter((fd) => this.#handlers[fd] !== undefined);
+    for (const fd of [...own, this.#epoll.fd]) {
+      // First unmarked: whoever buries this thread must not close a number that somebody else has got meanwhile.
+      this.#mark(fd, false);
+      closeDescriptor(fd);
+    }
     this.#epoll.free();
     this.scratch.free();
-    closeSync(this.#epoll.fd);
-    closeSync(this.eventFd);
   }
 }

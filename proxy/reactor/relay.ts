@@ -28,12 +28,18 @@ class Flow {
   /** Null iff the sink takes everything; while it is not, the source is not read: that is the whole of the back-pressure. */
   backlog: Backlog | null = null;
   ended = false;
+  /** The sink was told of the end. */
   finished = false;
   bytes = 0;
 
   constructor(source: ByteEnd, sink: ByteEnd) {
     this.source = source;
     this.sink = sink;
+  }
+
+  /** Bytes, or the end of them, wait for room in the sink. */
+  get blocked(): boolean {
+    return this.backlog !== null || (this.ended && !this.finished);
   }
 }
 
@@ -100,7 +106,7 @@ export class Relay {
   onSide(side: Side, mask: number): void {
     if (this.#closed) return;
     const [reads, writes] = side === this.#a ? [this.#ab, this.#ba] : [this.#ba, this.#ab];
-    if ((mask & (EPOLLOUT | EPOLLERR | EPOLLHUP)) !== 0 && writes.backlog !== null) this.#drain(writes);
+    if ((mask & (EPOLLOUT | EPOLLERR | EPOLLHUP)) !== 0 && writes.blocked) this.#drain(writes);
     if (!this.#closed && (mask & (EPOLLIN | EPOLLERR | EPOLLHUP)) !== 0) this.#pump(reads);
     if (!this.#closed) this.#rearm();
   }
@@ -153,7 +159,10 @@ export class Relay {
 
   #drain(flow: Flow): void {
     const { backlog } = flow;
-    if (backlog === null) return;
+    if (backlog === null) {
+      if (flow.ended) this.#finish(flow);
+      return;
+    }
     const taken = flow.sink.write(backlog.buffer.address + backlog.from, backlog.to - backlog.from);
     if (taken === AGAIN) return;
     if (taken === FAILED) {
@@ -170,9 +179,8 @@ export class Relay {
   }
 
   #finish(flow: Flow): void {
-    if (flow.backlog !== null || flow.finished) return;
+    if (flow.backlog !== null || flow.finished || !flow.sink.endWrite()) return;
     flow.finished = true;
-    flow.sink.endWrite();
     if (this.#ab.finished && this.#ba.finished) this.close('closed', '');
   }
 
@@ -182,7 +190,7 @@ export class Relay {
   }
 
   #rearmSide(side: Side, reads: Flow, writes: Flow): void {
-    const mask = (reads.ended || reads.backlog !== null ? 0 : EPOLLIN) | (writes.backlog !== null ? EPOLLOUT : 0);
+    const mask = (reads.ended || reads.backlog !== null ? 0 : EPOLLIN) | (writes.blocked ? EPOLLOUT : 0);
     this.#loop.rearm(side.end.fd, mask);
   }
 

@@ -61,11 +61,11 @@ export class TimerWheel {
     for (let i = 0; i < SLOTS; i++) this.#slots.push(newList());
   }
 
-  /** Arms `timer` to fire after `delayMs`; an armed one is moved. */
-  arm(timer: Timer, delayMs: number): void {
+  /** Arms `timer` to fire `delayMs` after `nowMs`; an armed one is moved. The wheel itself may be as late as the last sleep was long. */
+  arm(timer: Timer, delayMs: number, nowMs: number): void {
     if (timer.armed) unlink(timer);
     else this.#armed++;
-    timer.due = this.#tick + Math.max(1, Math.ceil(delayMs / TICK_MS) + 1);
+    timer.due = Math.max(this.#tick, Math.floor(nowMs / TICK_MS)) + Math.max(1, Math.ceil(delayMs / TICK_MS) + 1);
     link(timer, this.#slots[timer.due % SLOTS] as Timer);
   }
 

@@ -4,6 +4,7 @@ import type { HeaderList } from '../native/hpack.ts';
 import { errno } from '../native/library.ts';
 import { readInto, resetOnClose, shutdownWrite, writeBytes, writeFrom } from '../native/socket.ts';
 import type { EventHandler } from '../reactor/loop.ts';
+import { Timer } from '../reactor/timers.ts';
 import { ErrorCode, errorCodeName, FRAME_HEADER } from './frames.ts';
 import type { Tunnel } from './tunnel.ts';
 
@@ -17,8 +18,12 @@ const MAX_STREAM_WINDOW = 4 * 1024 * 1024;
 /** A stream that carries more than this within BULK_EPOCH_MS is bulk: newcomers stay away from its tunnel. */
 const BULK_BYTES = 1024 * 1024;
 const BULK_EPOCH_MS = 1000;
+/** What waits for a slow application lies in chunks of at least this: a peer that sends byte by byte must not make each byte cost an object. */
+const CHUNK_BYTES = 4096;
+/** How long an application may take for the last bytes of a stream whose tunnel is gone. */
+const LINGER_MS = 60_000;
 
-export type StreamEnd = 'closed' | 'aborted' | 'refused';
+export type StreamEnd = 'closed' | 'aborted' | 'refused' | 'idle';
 
 export interface StreamOwner {
   /** Client only: the answer to CONNECT. After a non-200 one the stream is over and `takeSocket` gives the application's socket back. */
@@ -52,6 +57,9 @@ export class TunnelStream implements EventHandler {
   #writeEnded = false;
   #backlog: Buffer[] = [];
   #backlogBytes = 0;
+  /** The chunk that the last of the backlog lies in, where it may grow. */
+  #tail: Buffer | null = null;
+  #tailUsed = 0;
   #over = false;
   #epochStart = 0;
   #epochBytes = 0;
@@ -70,6 +78,20 @@ export class TunnelStream implements EventHandler {
     return this.#over;
   }
 
+  /** Whether the application is connected. */
+  get joined(): boolean {
+    return this.#fd >= 0;
+  }
+
+  /** Both sides have ended as far as HTTP/2 goes (RFC 9113, 5.1: closed), though the application may still have bytes to take. */
+  get endedOnWire(): boolean {
+    return this.#localEnded && this.#peerEnded;
+  }
+
+  get answered(): boolean {
+    return this.#answered;
+  }
+
   /** Bytes held for an application that does not take them. */
   get backlogBytes(): number {
     return this.#backlogBytes;
@@ -77,26 +99,37 @@ export class TunnelStream implements EventHandler {
 
   /** Joins the application's socket, watched already. `replay`: bytes of an earlier try that this stream sends first. */
   attach(fd: number, replay: readonly Buffer[] = []): void {
+    if (this.#over) {
+      // The tunnel was lost just now: nobody else would close the socket.
+      resetOnClose(fd);
+      this.tunnel.loop.close(fd);
+      return;
+    }
     this.#fd = fd;
     if (this.tunnel.isClient) {
       this.#replay = [];
       for (const bytes of replay) this.#sendReplay(bytes);
     } else this.#answered = true;
+    if (this.#over) return;
     this.tunnel.loop.adopt(fd, EPOLLIN, this);
     if (this.#backlogBytes > 0 || this.#peerEnded) this.#drain();
     if (!this.#over) this.#rearm();
   }
 
   #sendReplay(bytes: Buffer): void {
+    if (this.#over) return;
     this.#replay?.push(bytes);
     this.#replayBytes += bytes.length;
-    const at = this.tunnel.reserveData(bytes.length + FRAME_HEADER);
+    const { tunnel } = this;
+    const fits = bytes.length <= Math.min(this.sendWindow, tunnel.sendWindow, tunnel.peerMaxFrame);
+    const at = fits ? tunnel.reserveData(bytes.length + FRAME_HEADER) : -1;
     if (at < 0) {
       this.abort('no room to send again what the first endpoint did not take', ErrorCode.CANCEL);
       return;
     }
-    this.tunnel.copyIn(bytes, at + FRAME_HEADER);
-    this.tunnel.commitData(this, at, bytes.length, false);
+    tunnel.copyIn(bytes, at + FRAME_HEADER);
+    tunnel.commitData(this, at, bytes.length, false);
+    this.bytesToPeer += bytes.length;
   }
 
   /** Client: gives the application's socket back, with the bytes that were read from it, after a refusal or before the tunnel was there. */
@@ -166,8 +199,8 @@ export class TunnelStream implements EventHandler {
     if (this.#epochBytes > BULK_BYTES) this.tunnel.noteBulk();
   }
 
-  /** Client: the peer answered CONNECT. */
-  onResponse(status: number, headers: HeaderList): void {
+  /** Client: the peer answered CONNECT; `ends`: and that was all. */
+  onResponse(status: number, headers: HeaderList, ends: boolean): void {
     if (this.#over || this.#answered) return;
     if (status === 200) {
       this.#answered = true;
@@ -176,6 +209,7 @@ export class TunnelStream implements EventHandler {
       this.unstall();
       return;
     }
+    this.#peerEnded = ends;
     this.owner?.onResponse(status, headers);
     this.#end('refused', `CONNECT answered ${status}`, ErrorCode.CANCEL);
   }
@@ -205,10 +239,32 @@ export class TunnelStream implements EventHandler {
       this.#credit(taken);
       if (taken === length) return;
     }
-    const rest = this.tunnel.copyReceived(address + taken, length - taken);
-    this.#backlog.push(rest);
-    this.#backlogBytes += rest.length;
+    this.#hold(this.tunnel.copyReceived(address + taken, length - taken));
     if (this.#fd >= 0) this.#rearm();
+  }
+
+  #hold(bytes: Buffer): void {
+    this.#backlogBytes += bytes.length;
+    const last = this.#backlog.at(-1);
+    if (bytes.length >= CHUNK_BYTES) {
+      this.#backlog.push(bytes);
+      this.#tail = null;
+    } else if (this.#tail === null || last === undefined || this.#tailUsed + bytes.length > CHUNK_BYTES) {
+      this.#tail = Buffer.allocUnsafeSlow(CHUNK_BYTES);
+      this.#tailUsed = bytes.copy(this.#tail);
+      this.#backlog.push(this.#tail.subarray(0, this.#tailUsed));
+    } else {
+      // The beginning of the last part may have been taken already.
+      this.#tailUsed += bytes.copy(this.#tail, this.#tailUsed);
+      this.#backlog[this.#backlog.length - 1] = this.#tail.subarray(last.byteOffset, this.#tailUsed);
+    }
+  }
+
+  /** A padded frame's padding counts against the window, too (RFC 9113, 6.9.1), and is taken at once. */
+  onPadding(bytes: number): void {
+    if (this.#over || this.#peerEnded) return;
+    this.#receiveWindow -= bytes;
+    this.#credit(bytes);
   }
 
   /** @returns false where the application's socket is dead (the stream is then aborted). */
@@ -220,6 +276,11 @@ export class TunnelStream implements EventHandler {
   }
 
   #drain(): void {
+    this.#drainBacklog();
+    this.tunnel.onBacklogTaken();
+  }
+
+  #drainBacklog(): void {
     while (this.#backlog.length > 0) {
       const first = this.#backlog[0] as Buffer;
       const taken = writeBytes(this.#fd, first);
@@ -228,6 +289,7 @@ export class TunnelStream implements EventHandler {
         return;
       }
       this.#backlogBytes -= taken;
+      this.lastActivity = this.tunnel.loop.now;
       this.#credit(taken);
       if (taken < first.length) {
         this.#backlog[0] = first.subarray(taken);
@@ -235,6 +297,7 @@ export class TunnelStream implements EventHandler {
       }
       this.#backlog.shift();
     }
+    this.#tail = null;
     if (this.#peerEnded) this.#endWrite();
   }
 
@@ -272,6 +335,14 @@ export class TunnelStream implements EventHandler {
 
   /** RST_STREAM from the peer. */
   onPeerReset(code: number): void {
+    if (this.#over) return;
+    if (code === ErrorCode.NO_ERROR && this.#peerEnded && this.#fd >= 0) {
+      // RFC 9113, 8.1: it is done and wants no more of us; what it sent before its end is still delivered.
+      this.#localEnded = true;
+      this.#rearm();
+      this.#finishIfDone();
+      return;
+    }
     // REFUSED_STREAM promises that nothing was processed (RFC 9113, 8.7): another endpoint may be tried with the same bytes.
     if (code === ErrorCode.REFUSED_STREAM) this.#offerSocket();
     this.#end(
@@ -283,6 +354,11 @@ export class TunnelStream implements EventHandler {
 
   /** The tunnel is gone. What was sent may have been processed; only a stream that sent nothing can be tried again elsewhere. */
   onTunnelLost(reason: string): void {
+    if (this.endedOnWire && this.#fd >= 0) {
+      // Complete but for what a slow application has not taken yet.
+      this.tunnel.loop.arm(new Timer(() => this.abort(reason, -1)), LINGER_MS);
+      return;
+    }
     if (this.#replayBytes === 0 && !this.#localEnded) this.#offerSocket();
     this.#end('aborted', reason, -1);
   }
@@ -290,6 +366,11 @@ export class TunnelStream implements EventHandler {
   /** Ends both sides at once: RST_STREAM to the peer, RST to the application. Does nothing when it is over. */
   abort(detail: string, code: number): void {
     this.#end('aborted', detail, code);
+  }
+
+  /** No byte in either direction for too long. */
+  expire(detail: string): void {
+    this.#end('idle', detail, ErrorCode.CANCEL);
   }
 
   /** Server: refuses the CONNECT with a status; no application was dialled. */
@@ -320,9 +401,14 @@ export class TunnelStream implements EventHandler {
   #end(how: StreamEnd, detail: string, code: number): void {
     if (this.#over) return;
     this.#over = true;
-    const complete = how === 'closed' || (how === 'refused' && code === ErrorCode.NO_ERROR && this.#peerEnded);
-    if (code >= 0 && !complete) this.tunnel.sendReset(this.id, code);
+    if (code >= 0 && !this.endedOnWire && how !== 'closed') {
+      // An answer that was a refusal and complete needs no reset: peers take many of those for an attack (CVE-2023-44487).
+      if (how === 'refused' && this.tunnel.isClient && this.#peerEnded) this.tunnel.sendEnd(this.id);
+      else if (!(how === 'refused' && code === ErrorCode.NO_ERROR && this.#peerEnded))
+        this.tunnel.sendReset(this.id, code);
+    }
     this.#backlog = [];
+    this.#tail = null;
     this.#backlogBytes = 0;
     if (this.#fd >= 0) {
       if (how !== 'closed') resetOnClose(this.#fd);

@@ -35,8 +35,12 @@ const MAX_HEADER_LIST = 16_384;
 /** Bytes decrypted before they are parsed: several records make one write to the application. */
 const GATHER_BYTES = 128 * 1024;
 const CHECK_MS = 5_000;
+/** A WINDOW_UPDATE of less costs more than it gives; the sum of greater ones is bounded by the windows themselves. */
+const SMALL_INCREMENT = 4_096;
 /** The peer takes no byte for so long: it is gone, or means to hold our memory. */
 const WRITE_STALL_MS = 30_000;
+/** A peer that has finished its handshake says its preface and SETTINGS at once. */
+const OPENING_MS = 10_000;
 /** Nothing heard for so long while streams are open: ask. */
 const PING_AFTER_MS = 30_000;
 const PING_ANSWER_MS = 20_000;
@@ -60,6 +64,8 @@ export interface TunnelEvents {
 export interface TunnelOptions {
   readonly maxStreams: number;
   readonly idleMs: number;
+  /** A stream without a byte for so long is ended. */
+  readonly streamIdleMs: number;
   readonly staging: StagingPool;
 }
 
@@ -123,7 +129,7 @@ export class Tunnel implements EventHandler {
 
   // A hostile peer pays nothing for these and we do; the bounds are far above what a sidecar sends.
   readonly #controlGuard = new FloodGuard(400, 10_000);
-  readonly #resetGuard = new FloodGuard(1_000, 10_000);
+  readonly #resetGuard = new FloodGuard(4_000, 2_000);
   readonly #emptyGuard = new FloodGuard(2_000, 10_000);
   readonly #windowGuard = new FloodGuard(100_000, 10_000);
 
@@ -169,7 +175,13 @@ export class Tunnel implements EventHandler {
 
   get hasRoomForStream(): boolean {
     const most = Math.min(this.#options.maxStreams, this.#peerMaxStreams);
-    return !this.#draining && !this.#closed && this.#streams.size < most && this.#nextId < MAX_STREAM_ID - 1;
+    const crowded = this.#out !== null && this.#to - this.#from > STAGING_BYTES - CONTROL_RESERVE;
+    return !this.#draining && !crowded && this.#streams.size < most && this.#nextId < MAX_STREAM_ID - 1;
+  }
+
+  /** Whether bytes wait for the socket to take them. */
+  get hasUnsent(): boolean {
+    return this.#out !== null;
   }
 
   streams(): IterableIterator<TunnelStream> {
@@ -293,6 +305,11 @@ export class Tunnel implements EventHandler {
     if (!this.#closed) this.#sendWord(FrameType.RST_STREAM, id, code);
   }
 
+  /** END_STREAM without bytes. */
+  sendEnd(id: number): void {
+    if (!this.#closed) this.#control(0, FrameType.DATA, Flag.END_STREAM, id);
+  }
+
   #sendOpening(): void {
     const at = this.#reserve(256, STAGING_BYTES);
     if (at < 0 || this.#out === null) return;
@@ -360,6 +377,8 @@ export class Tunnel implements EventHandler {
     if (this.#closed) return;
     const { scratch } = this.loop;
     let filled = 0;
+    // NEVER ask again after TLS_AGAIN: OpenSSL calls half a record pending, and the loop would spin until its rest has come.
+    let more = false;
     if (this.#held !== null) {
       filled = this.#held.copy(scratch.bytes);
       this.#held = null;
@@ -367,9 +386,10 @@ export class Tunnel implements EventHandler {
     let ended: string | null = null;
     while (filled < GATHER_BYTES) {
       const n = this.#tls.read(scratch.address + filled, SCRATCH_BYTES - filled);
+      more = n > 0 && this.#tls.hasPending();
       if (n > 0) {
         filled += n;
-        if (this.#tls.hasPending()) continue;
+        if (more) continue;
       } else if (n === 0) ended = 'peer closed the tunnel';
       else if (n !== TLS_AGAIN) ended = `read: ${this.#tls.failure}`;
       break;
@@ -379,7 +399,7 @@ export class Tunnel implements EventHandler {
     if (this.#closed) return;
     if (used < filled) this.#held = Buffer.from(scratch.bytes.subarray(used, filled));
     if (ended !== null) this.close(ended, -1);
-    else if (this.#tls.hasPending()) this.loop.later(() => this.#readTunnel());
+    else if (more) this.loop.later(() => this.#readTunnel());
   }
 
   /** @returns how many bytes of the scratch buffer were used; the rest is the beginning of a frame. */
@@ -467,6 +487,7 @@ export class Tunnel implements EventHandler {
     this.#dataStream = this.#streams.get(id) ?? null;
     this.#dataLeft = length - (used - FRAME_HEADER) - padding;
     this.#paddingLeft = padding;
+    if (used > FRAME_HEADER) this.#dataStream?.onPadding(padding + 1);
     this.#dataEnds = (flags & Flag.END_STREAM) !== 0;
     if (this.#dataLeft === 0 && padding === 0) this.#endData();
     return used;
@@ -491,6 +512,15 @@ export class Tunnel implements EventHandler {
     const stream = this.#dataStream;
     this.#dataStream = null;
     if (this.#dataEnds) stream?.onPeerEnd();
+    this.#creditTunnel();
+  }
+
+  /** An application took some of what it had left lying: the tunnel may have stood still because of that. */
+  onBacklogTaken(): void {
+    this.#creditTunnel();
+  }
+
+  #creditTunnel(): void {
     if (this.#uncredited < TUNNEL_WINDOW / 4 || this.#closed) return;
     let backlog = 0;
     for (const each of this.#streams.values()) backlog += each.backlogBytes;
@@ -603,11 +633,10 @@ export class Tunnel implements EventHandler {
     const stream = this.#streams.get(id);
     if (stream === undefined) return;
     const [first] = headers ?? [];
+    const status = first?.[0] === ':status' && /^[1-9]\d\d$/.test(first[1]) ? Number(first[1]) : 0;
     if (headers === null) stream.abort('the answer has too many headers', ErrorCode.CANCEL);
-    else if (first?.[0] === ':status') {
-      const status = Number(first[1]);
-      if (status >= 200) stream.onResponse(status, headers);
-    }
+    else if (status >= 200) stream.onResponse(status, headers, this.#blockEnds);
+    else if (status === 0 && !stream.answered) stream.abort('the answer has no status', ErrorCode.PROTOCOL_ERROR);
     if (this.#blockEnds) stream.onPeerEnd();
   }
 
@@ -625,7 +654,7 @@ export class Tunnel implements EventHandler {
     }
     this.#lastPeerStream = id;
     if (this.#goawaySent) return;
-    if (this.#streams.size >= this.#options.maxStreams) {
+    if (this.#isFull()) {
       this.sendReset(id, ErrorCode.REFUSED_STREAM);
       if (this.#resetGuard.hit(this.loop.now)) this.close('more streams than allowed', ErrorCode.ENHANCE_YOUR_CALM);
       return;
@@ -638,6 +667,15 @@ export class Tunnel implements EventHandler {
     }
     this.#events.onRequest(stream, headers);
     if (this.#blockEnds) stream.onPeerEnd();
+  }
+
+  /** Streams that are closed but for a slow application's last bytes are none to the peer; of those we hold as many again. */
+  #isFull(): boolean {
+    const { maxStreams } = this.#options;
+    if (this.#streams.size < maxStreams) return false;
+    let open = 0;
+    for (const stream of this.#streams.values()) if (!stream.endedOnWire) open++;
+    return open >= maxStreams || this.#streams.size >= 2 * maxStreams;
   }
 
   #onSettings(flags: number, id: number, start: number, length: number): void {
@@ -688,7 +726,7 @@ export class Tunnel implements EventHandler {
       return;
     }
     const increment = this.loop.scratch.bytes.readUInt32BE(at) & MAX_STREAM_ID;
-    if (this.#windowGuard.hit(this.loop.now)) {
+    if (increment < SMALL_INCREMENT && this.#windowGuard.hit(this.loop.now)) {
       this.close('a flood of WINDOW_UPDATE', ErrorCode.ENHANCE_YOUR_CALM);
       return;
     }
@@ -718,11 +756,14 @@ export class Tunnel implements EventHandler {
       this.close('malformed RST_STREAM', ErrorCode.PROTOCOL_ERROR);
       return;
     }
-    if (!this.isClient && this.#resetGuard.hit(this.loop.now)) {
+    const stream = this.#streams.get(id);
+    // Connections that lived may die by the thousand; those that were given up before they were made, or were over already, are cheap to fake.
+    const guard = stream?.joined ? this.#windowGuard : this.#resetGuard;
+    if (!this.isClient && guard.hit(this.loop.now)) {
       this.close('a flood of RST_STREAM', ErrorCode.ENHANCE_YOUR_CALM);
       return;
     }
-    this.#streams.get(id)?.onPeerReset(this.loop.scratch.bytes.readUInt32BE(at));
+    stream?.onPeerReset(this.loop.scratch.bytes.readUInt32BE(at));
   }
 
   #onPing(flags: number, id: number, at: number, length: number): void {
@@ -807,10 +848,19 @@ export class Tunnel implements EventHandler {
       this.close('peer takes no bytes', -1);
       return;
     }
+    if (!this.#settingsSeen && now - this.#idleSince > OPENING_MS) {
+      this.close('the preface and SETTINGS did not come in time', -1);
+      return;
+    }
     if (this.#pingSent !== 0 && now - this.#pingSent > PING_ANSWER_MS) {
       this.close('peer does not answer', -1);
       return;
     }
+    const { streamIdleMs } = this.#options;
+    for (const stream of this.#streams.values()) {
+      if (now - stream.lastActivity > streamIdleMs) stream.expire(`no bytes for ${streamIdleMs} ms`);
+    }
+    if (this.#closed) return;
     if (this.#streams.size === 0) {
       // The server waits longer, so that the client, which knows what it needs, closes first.
       const patience = this.isClient ? this.#options.idleMs : this.#options.idleMs * 2;

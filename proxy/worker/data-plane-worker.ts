@@ -1,8 +1,9 @@
 import { receiveMessageOnPort } from 'node:worker_threads';
 import { messageOf, PosternError } from '../../mesh/errors.ts';
 import type { PolicyResource, RejectedResource } from '../../mesh/resources.ts';
-import { validateObject } from '../../policy/index.ts';
+
 import type { JsonObject } from '../../policy/types.ts';
+import { validateObject } from '../../policy/validate/validate.ts';
 import { AccessLog } from '../connection/access-log.ts';
 import type { DataPlane } from '../connection/data-plane.ts';
 import { MeshTls } from '../connection/mesh-tls.ts';
@@ -16,6 +17,7 @@ import { RedirectedServer } from '../inbound/redirected-server.ts';
 import { TunnelServer } from '../inbound/tunnel-server.ts';
 import { Errno, errnoName } from '../native/errno.ts';
 import { checkPlatform } from '../native/library.ts';
+import { releaseFreeMemory } from '../native/memory.ts';
 import { OutboundServer } from '../outbound/outbound-server.ts';
 import { TunnelPool } from '../outbound/tunnel-pool.ts';
 import { formatBaggage } from '../protocol/baggage.ts';
@@ -30,6 +32,8 @@ const TICK_MS = 1_000;
 /** How often live connections tell their bytes, in ticks. */
 const REPORT_TICKS = 5;
 const SWEEP_TICKS = 30;
+/** What a burst has left behind goes back to the kernel, in ticks. */
+const TRIM_TICKS = 120;
 /** Connections listed for the admin port at most. */
 const MAX_LISTED = 1_000;
 
@@ -168,7 +172,12 @@ export class DataPlaneWorker {
       received !== undefined;
       received = receiveMessageOnPort(this.#start.port)
     ) {
-      this.#onMessage(received.message as ToWorker);
+      try {
+        this.#onMessage(received.message as ToWorker);
+      } catch (error) {
+        // The next message must not wait for another wake-up.
+        this.#fault(error);
+      }
     }
   }
 
@@ -247,7 +256,9 @@ export class DataPlaneWorker {
       series.sweep(this.#loop.now);
       this.#outbound.sweep();
     }
-    if (this.#draining && table.size === 0) this.#finishDrain();
+    if (this.#ticks % TRIM_TICKS === 0) releaseFreeMemory();
+    const unsent = this.#pool.hasUnsent || this.#tunnels?.hasUnsent === true;
+    if (this.#draining && table.size === 0 && !unsent) this.#finishDrain();
     else this.#loop.arm(this.#tick, this.#draining ? TICK_MS / 10 : TICK_MS);
   }
 
@@ -267,6 +278,7 @@ export class DataPlaneWorker {
     this.#loop.cancel(this.#tick);
     const forced = this.#plane.table.terminateAll('DRAIN', 'closed at the drain deadline');
     this.#pool.drain();
+    this.#tunnels?.close('drained');
     this.#plane.accessLog.flush();
     this.#loop.later(() => {
       this.#post({ type: 'drained', forced });

@@ -29,6 +29,8 @@ export interface WorkerConfig {
   readonly expose: readonly { readonly port: number; readonly application: SocketAddress }[];
   /** `service` is the name of a Service resource (`<namespace>/<name>`). */
   readonly upstreams: readonly { readonly listen: SocketAddress; readonly service: string; readonly port: number }[];
+  /** Where the control plane listens, as far as its name could be resolved: always reachable. */
+  readonly controlPlane: readonly SocketAddress[];
   /** Ports of this process itself (admin, metrics, health): a connection whose original destination is one of them at an own address is not proxied from outside. */
   readonly ownPorts: readonly number[];
   readonly accessLog: 'on' | 'off' | 'denied';

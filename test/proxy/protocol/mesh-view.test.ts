@@ -110,6 +110,15 @@ describe('where an outbound connection goes', () => {
   });
 });
 
+test('a port of a workload is known by the service that it serves, the first by name where there are several', () => {
+  const view = viewOf(one, two, service('orders'));
+  expect(view.serviceServing('shop/orders-1', 8080)?.name).toBe('shop/orders');
+  expect(upsert(view, service('also', { addresses: [] }))).toEqual([]);
+  expect(view.serviceServing('shop/orders-1', 8080)?.name).toBe('shop/also');
+  expect(view.serviceServing('shop/orders-1', 9999)).toBeNull();
+  expect(view.serviceServing('shop/nobody', 8080)).toBeNull();
+});
+
 describe('a destination that was looked up before', () => {
   test('is the same object while nothing that concerns it changes', () => {
     const view = viewOf(one, two, service('orders'));
