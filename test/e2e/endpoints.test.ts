@@ -1,9 +1,11 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
+import { createServer as createTlsServer, type Server } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { App, Client, echoApp, isAllowed, ping, type TcpAddress } from '../support/apps.ts';
 import { eventually } from '../support/eventually.ts';
 import { FakeSidecar } from '../support/fake-sidecar.ts';
+import { issueLeaf, meshAuthority } from '../support/forge.ts';
 import { Mesh, peerAuthenticationManifest, serviceManifest } from '../support/mesh.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 90_000 });
@@ -105,4 +107,58 @@ test('a workload whose mode is DISABLE is called in plaintext, at its own addres
   expect(direct).toBeGreaterThan(0);
   fake.close();
   plain.close();
+});
+
+describe('an endpoint that is an Istio sidecar', () => {
+  const uri = 'spiffe://cluster.local/ns/shop/sa/bookinfo';
+  let server: Server;
+  let address: string;
+  const peers: string[] = [];
+
+  beforeAll(async () => {
+    address = mesh.newAddress();
+    const authority = meshAuthority(mesh.dataDir);
+    const tls = { requestCert: true, rejectUnauthorized: true, ca: authority.root, ALPNProtocols: ['istio'] };
+    server = createTlsServer({ ...issueLeaf(authority, { uris: [uri] }), ...tls, minVersion: 'TLSv1.3' });
+    server.on('secureConnection', (socket) => {
+      peers.push(`${socket.alpnProtocol} ${socket.getPeerCertificate().subjectaltname}`);
+      socket.on('error', () => undefined);
+      socket.pipe(socket);
+    });
+    server.on('tlsClientError', () => undefined);
+    server.listen(9080, address);
+    await once(server, 'listening');
+    mesh.editManifest('bookinfo.yaml', serviceManifest('bookinfo', 9080));
+    editEntry('bookinfo');
+    await mesh.addWorkload({ name: 'reader', upstreams: ['bookinfo.shop:9080'] });
+  });
+
+  afterAll(() => {
+    server?.close();
+  });
+
+  function editEntry(serviceAccount: string): void {
+    const labels = { app: 'bookinfo', 'security.istio.io/tlsMode': 'istio' };
+    const spec = { address, labels, serviceAccount, ports: { tcp: 9080 } };
+    const metadata = { name: 'bookinfo-1', namespace: 'shop' };
+    mesh.editManifest(
+      'bookinfo-entry.yaml',
+      JSON.stringify({ apiVersion: 'networking.istio.io/v1', kind: 'WorkloadEntry', metadata, spec }),
+    );
+  }
+
+  test('is called by direct mutual TLS with ALPN istio and our identity', async () => {
+    const bookinfo = mesh.workload('reader').upstream('bookinfo.shop:9080');
+    await eventually(() => isAllowed(bookinfo), { what: 'the Istio sidecar to be reached' });
+    await ping(bookinfo);
+    expect(peers.at(-1)).toBe('istio URI:spiffe://cluster.local/ns/shop/sa/reader');
+  });
+
+  test('is not spoken to where it is not who the registry says', async () => {
+    const bookinfo = mesh.workload('reader').upstream('bookinfo.shop:9080');
+    editEntry('somebody-else');
+    await eventually(async () => !(await isAllowed(bookinfo)), { what: 'the new expectation to arrive' });
+    editEntry('bookinfo');
+    await eventually(() => isAllowed(bookinfo), { what: 'the right expectation to arrive' });
+  });
 });

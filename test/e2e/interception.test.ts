@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { eventually } from '../support/eventually.ts';
+import { issueLeaf, meshAuthority, WRONG_KINDS, wrongCertificates } from '../support/forge.ts';
 import { InterceptedMesh } from '../support/intercepted-mesh.ts';
 import { peerAuthenticationManifest, policyManifest } from '../support/mesh.ts';
 import { networkNamespaceTests } from '../support/privileges.ts';
@@ -69,8 +70,16 @@ networkNamespaceTests('a mesh whose traffic is intercepted', () => {
     test('PERMISSIVE: plaintext is taken from outside, also where the server speaks first; the mesh uses its tunnel', async () => {
       await setMode('PERMISSIVE', true);
       expect(await mesh.answers('outside', ordersAt('ipv6'), 8080)).toBe(true);
-      expect((await mesh.call('outside', ordersAt('ipv4'), 8081, '')).answer).toBe('banner of the application\n');
+      const banner = { answer: 'banner of the application\n', error: null };
+      expect(await mesh.listen('outside', ordersAt('ipv4'), 8081)).toEqual(banner);
+      expect(await mesh.listen('frontend', ordersAt('ipv4'), 8081)).toEqual(banner);
       expect(await mesh.answers('frontend', VIRTUAL_IP, 80)).toBe(true);
+    });
+
+    test('PERMISSIVE: a client that sends nothing but its end is answered all the same', async () => {
+      await setMode('PERMISSIVE', true);
+      const { answer } = await mesh.listen('outside', ordersAt('ipv4'), 8081, 'end');
+      expect(answer).toBe('banner of the application\n');
     });
 
     test('STRICT: plaintext from outside is refused and says why; the mesh goes on; the change cuts a plaintext connection that is open', async () => {
@@ -97,6 +106,46 @@ networkNamespaceTests('a mesh whose traffic is intercepted', () => {
         what: 'a call in plaintext',
         everyMs: 250,
       });
+    });
+  });
+
+  describe('TLS at a redirected port', () => {
+    const istio = ['istio-peer-exchange', 'istio'];
+    const byMutualTls = (principal: string): boolean =>
+      mesh.accessLog('orders').some((line) => line.transport === 'mtls' && JSON.stringify(line).includes(principal));
+
+    test('with an ALPN of Istio and a certificate of the mesh is ended here, under every mode', async () => {
+      const uris = ['spiffe://cluster.local/ns/shop/sa/istio-peer'];
+      const credentials = issueLeaf(meshAuthority(mesh.dataDir), { uris });
+      for (const [value, plaintext] of [
+        ['PERMISSIVE', true],
+        ['STRICT', false],
+      ] as const) {
+        await setMode(value, plaintext);
+        const { answer } = await mesh.callTls('outside', ordersAt('ipv4'), 8080, {
+          ALPNProtocols: istio,
+          ...credentials,
+        });
+        expect(answer, value).toBe('ping');
+      }
+      await eventually(() => byMutualTls('sa/istio-peer'), { what: 'the line in the access log' });
+    });
+
+    test.each(WRONG_KINDS)('with a certificate %s is refused', async (kind) => {
+      await setMode('STRICT', false);
+      const wrong = wrongCertificates(meshAuthority(mesh.dataDir), 'spiffe://cluster.local/ns/shop/sa/forged');
+      const { answer } = await mesh.callTls('outside', ordersAt('ipv4'), 8080, {
+        ALPNProtocols: istio,
+        ...wrong[kind],
+      });
+      expect(answer).toBe('');
+    });
+
+    test('of the application itself is passed through where PERMISSIVE, with its SNI seen', async () => {
+      await setMode('PERMISSIVE', true);
+      // The echo gives the ClientHello back: no handshake, but the application had it.
+      await mesh.callTls('outside', ordersAt('ipv4'), 8080, { ALPNProtocols: ['h2'], servername: 'orders.example' });
+      await mesh.accessLogLine('orders', (line) => line.transport === 'tls-passthrough', 'TLS passed through');
     });
   });
 

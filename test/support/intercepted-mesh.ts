@@ -17,9 +17,17 @@ export interface CallResult {
   readonly error: string | null;
 }
 
+export interface TlsFacts {
+  readonly ALPNProtocols: readonly string[];
+  readonly cert?: string;
+  readonly key?: string;
+  readonly servername?: string;
+}
+
 /** A mesh whose workloads stand each in a network namespace with redirection, as pods do, and one host outside of it. */
 export class InterceptedMesh {
   readonly directory: string;
+  readonly dataDir: string;
   readonly network: MeshNetwork;
   readonly hosts = new Map<string, Host>();
   readonly #children: Child[] = [];
@@ -28,6 +36,7 @@ export class InterceptedMesh {
   private constructor(network: MeshNetwork) {
     this.network = network;
     this.directory = mkdtempSync(join(tmpdir(), 'postern-e2e-'));
+    this.dataDir = join(this.directory, 'data');
     mkdirSync(join(this.directory, 'manifests'));
   }
 
@@ -78,7 +87,20 @@ export class InterceptedMesh {
 
   /** One connection from a host's application: sends `text` and its end, and hears what comes until the other end. */
   async call(from: string, address: string, port: number, text = 'ping'): Promise<CallResult> {
-    const child = this.start(from, process.execPath, TOOL, 'call', address, String(port), text);
+    return await this.#client(from, 'call', address, port, text);
+  }
+
+  /** One connection that sends nothing, or nothing but its end. */
+  async listen(from: string, address: string, port: number, how: 'listen' | 'end' = 'listen'): Promise<CallResult> {
+    return await this.#client(from, how, address, port);
+  }
+
+  /** As `call`, over TLS; the server's certificate is not checked. */
+  async callTls(from: string, address: string, port: number, tls: TlsFacts): Promise<CallResult> {
+    const env = { ...process.env, TCP_TOOL_TLS: JSON.stringify(tls) };
+    const argv = [process.execPath, TOOL, 'tls', address, String(port), 'ping'];
+    const child = new Child(`tls on ${from}`, this.host(from).exec(argv, { env }));
+    this.#children.push(child);
     const { stdout } = await finish(child, 30_000);
     return JSON.parse(stdout) as CallResult;
   }
@@ -120,6 +142,12 @@ export class InterceptedMesh {
     rmSync(this.directory, { recursive: true, force: true });
   }
 
+  async #client(from: string, mode: string, address: string, port: number, ...words: string[]): Promise<CallResult> {
+    const child = this.start(from, process.execPath, TOOL, mode, address, String(port), ...words);
+    const { stdout } = await finish(child, 30_000);
+    return JSON.parse(stdout) as CallResult;
+  }
+
   async #postern(host: string, ...args: readonly string[]): Promise<void> {
     const done = await finish(this.start(host, POSTERN, ...args), 30_000);
     if (done.code !== 0)
@@ -132,20 +160,21 @@ export class InterceptedMesh {
       dataDir: './data',
       listen: `${this.host('cp').ipv4}:15012`,
       adminListen: '127.0.0.1:15014',
+      // Sidecars come by IPv4, and claim their IPv6 address besides.
+      trustedAddresses: ['fd77::/64'],
     };
     writeFileSync(join(this.directory, 'control-plane.yaml'), JSON.stringify(config));
     const child = this.start('cp', POSTERN, 'control-plane', '--config', join(this.directory, 'control-plane.yaml'));
     // Its ports are in another namespace: the files tell that it is there.
-    await eventually(() => readFileSync(join(this.directory, 'data', 'ca.pem')).length > 0 && tokensWork(child), {
+    await eventually(() => readFileSync(join(this.dataDir, 'ca.pem')).length > 0 && tokensWork(child), {
       what: `the control plane; ${child.tail()}`,
     });
   }
 
   async #startWorkload(name: string): Promise<void> {
     const token = join(this.directory, `${name}.token`);
-    const data = join(this.directory, 'data');
     const identity = ['--namespace', 'shop', '--service-account', name];
-    await this.#postern('cp', 'token', 'create', ...identity, '--data-dir', data, '--output', token);
+    await this.#postern('cp', 'token', 'create', ...identity, '--data-dir', this.dataDir, '--output', token);
     const { ipv4, ipv6 } = this.host(name);
     const config = {
       workload: {
@@ -157,7 +186,7 @@ export class InterceptedMesh {
       },
       controlPlane: {
         address: `https://${this.host('cp').ipv4}:15012`,
-        caFile: join(data, 'ca.pem'),
+        caFile: join(this.dataDir, 'ca.pem'),
         joinTokenFile: token,
       },
       inbound: { listen: '[::]:15006', tunnel: '[::]:15008' },
@@ -167,7 +196,9 @@ export class InterceptedMesh {
     };
     const file = join(this.directory, `${name}.yaml`);
     writeFileSync(file, JSON.stringify(config));
-    await this.#postern(name, 'intercept', 'apply', '--uid', 'none', '--gid', 'none', '--mark', String(MARK));
+    // The mark is on what the data plane dials; what the control thread dials is known by its port.
+    const exempt = ['--uid', 'none', '--gid', 'none', '--mark', String(MARK), '--exclude-outbound-ports', '15012'];
+    await this.#postern(name, 'intercept', 'apply', ...exempt);
     const child = this.start(name, POSTERN, 'proxy', '--config', file);
     this.#sidecars.set(name, child);
     const ready = async (): Promise<boolean> => {

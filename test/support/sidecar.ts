@@ -16,6 +16,8 @@ export interface WorkloadOptions {
   readonly expose?: readonly { readonly port: number; readonly application: TcpAddress }[];
   /** `payments.shop:8080`; each gets a listener of its own. */
   readonly upstreams?: readonly string[];
+  /** Limit of open files (RLIMIT_NOFILE). Default: the machine's. */
+  readonly descriptors?: number;
   /** Further keys of proxy.yaml; they replace what the test's mesh would write. */
   readonly config?: { readonly [key: string]: unknown };
 }
@@ -50,6 +52,7 @@ export class Sidecar {
   readonly configFile: string;
   readonly #upstreams: readonly string[];
   readonly #place: SidecarPlace;
+  readonly #descriptors: number | undefined;
   /** Of the processes before the one that runs now. */
   readonly #earlierOutput: string[] = [];
   #child: Child | null = null;
@@ -67,6 +70,7 @@ export class Sidecar {
     this.configFile = join(place.directory, `${name}.yaml`);
     this.#upstreams = upstreams;
     this.#place = place;
+    this.#descriptors = options.descriptors;
     const at = (port: number): string => `${place.address}:${port}`;
     const config = {
       workload: { name, namespace, serviceAccount, labels, addresses: [place.address] },
@@ -102,8 +106,9 @@ export class Sidecar {
 
   start(): void {
     if (this.#child !== null) this.#earlierOutput.push(...this.#child.stdout);
-    const args = ['proxy', '--config', this.configFile];
-    this.#child = Child.start(`sidecar ${this.name}`, this.#place.postern, args, this.#place.environment);
+    const limited = this.#descriptors === undefined ? [] : ['prlimit', `--nofile=${this.#descriptors}`];
+    const [file = '', ...args] = [...limited, this.#place.postern, 'proxy', '--config', this.configFile];
+    this.#child = Child.start(`sidecar ${this.name}`, file, args, this.#place.environment);
   }
 
   async waitReady(timeoutMs = 30_000): Promise<void> {

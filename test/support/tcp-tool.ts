@@ -2,10 +2,16 @@
  * Applications and clients for network namespaces, where the test itself is not:
  *
  *   tcp-tool.ts serve KIND PORT        KIND: echo or banner (speaks first and ends); prints `listening`
- *   tcp-tool.ts call HOST PORT TEXT    prints one line of JSON: { "answer": what came until the end, "error": null or a code }
- *   tcp-tool.ts hold HOST PORT         keeps a connection open, exchanging a byte now and then; prints the same when it is over
+ *   tcp-tool.ts call HOST PORT TEXT    sends the text and its end
+ *   tcp-tool.ts end HOST PORT          sends nothing but its end
+ *   tcp-tool.ts listen HOST PORT       sends nothing
+ *   tcp-tool.ts tls HOST PORT TEXT     as call, over TLS with ALPN, certificate and key of environment variable TCP_TOOL_TLS (JSON)
+ *   tcp-tool.ts hold HOST PORT         sends a byte now and then, until the other side ends; prints `connected` first
+ *
+ * Clients print one line of JSON when it is over: { "answer": what came until the end, "error": null or a code }.
  */
 import { connect, createServer, type Socket } from 'node:net';
+import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 
 const HOLD_EVERY_MS = 50;
 const CALL_TIMEOUT_MS = 15_000;
@@ -13,31 +19,31 @@ const CALL_TIMEOUT_MS = 15_000;
 function serve(kind: string, port: number): void {
   const handle = (socket: Socket): void => {
     socket.on('error', () => undefined);
-    if (kind === 'banner') socket.end('banner of the application\n');
+    if (kind === 'banner') socket.resume().end('banner of the application\n');
     else socket.pipe(socket);
   };
   createServer({ allowHalfOpen: true }, handle).listen(port, '::', () => process.stdout.write('listening\n'));
 }
 
-function call(host: string, port: number, text: string | null): void {
-  const socket = connect({ host, port, allowHalfOpen: true, noDelay: true });
+function call(mode: string, host: string, port: number, text: string): void {
+  const options = { host, port, allowHalfOpen: true, noDelay: true };
+  const tls: ConnectionOptions = JSON.parse(process.env.TCP_TOOL_TLS ?? '{}');
+  const socket = mode === 'tls' ? connectTls({ ...options, ...tls, rejectUnauthorized: false }) : connect(options);
   let answer = '';
   let error: string | null = null;
-  const timer = setTimeout(() => {
+  const expire = (): void => {
     error = 'TIMEOUT';
     socket.destroy();
-  }, CALL_TIMEOUT_MS);
+  };
+  const timer = mode === 'hold' ? undefined : setTimeout(expire, CALL_TIMEOUT_MS);
   socket.on('connect', () => {
-    if (text !== null) {
-      if (text !== '') socket.write(text);
-      socket.end();
-      return;
+    if (mode === 'call' || mode === 'tls') socket.end(text);
+    else if (mode === 'end') socket.end();
+    else if (mode === 'hold') {
+      process.stdout.write('connected\n');
+      const beat = setInterval(() => socket.write('.'), HOLD_EVERY_MS);
+      socket.on('close', () => clearInterval(beat));
     }
-    clearTimeout(timer);
-    process.stdout.write('connected\n');
-    const beat = setInterval(() => socket.write('.'), HOLD_EVERY_MS);
-    socket.on('close', () => clearInterval(beat));
-    socket.on('end', () => socket.destroy());
   });
   socket.setEncoding('latin1');
   socket.on('data', (data: string) => {
@@ -55,6 +61,6 @@ function call(host: string, port: number, text: string | null): void {
 
 const [mode = '', ...words] = process.argv.slice(2);
 if (mode === 'serve') serve(words[0] ?? '', Number(words[1]));
-else if (mode === 'call' || mode === 'hold')
-  call(words[0] ?? '', Number(words[1]), mode === 'call' ? (words[2] ?? '') : null);
+else if (['call', 'tls', 'end', 'listen', 'hold'].includes(mode))
+  call(mode, words[0] ?? '', Number(words[1]), words[2] ?? '');
 else process.exit(64);
