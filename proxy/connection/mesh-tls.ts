@@ -1,8 +1,8 @@
-import { X509Certificate } from 'node:crypto';
 import { TlsContext, type TlsMaterial } from '../native/tls-context.ts';
 import type { TlsSession } from '../native/tls-session.ts';
+import { readRoot } from '../native/x509.ts';
 import type { MeshView } from '../protocol/mesh-view.ts';
-import { fingerprint, type PeerIdentity, readPeer } from './peer-identity.ts';
+import { type PeerIdentity, readPeer } from './peer-identity.ts';
 
 /** What this sidecar shows. */
 export interface OwnIdentity {
@@ -17,6 +17,12 @@ const TUNNEL_ALPN = ['h2'];
 /** Istio's names for direct mutual TLS; `istio-peer-exchange` would promise a metadata exchange that we do not speak. */
 const DIRECT_SERVER_ALPN = ['istio', 'istio-http/1.1', 'istio-h2', 'istio-http/1.0'];
 const DIRECT_CLIENT_ALPN = ['istio'];
+
+/** None for what is no root: it has been refused before it came here. */
+function fingerprintOfRoot(pem: string): string[] {
+  const root = readRoot(pem);
+  return 'fingerprint' in root ? [root.fingerprint] : [];
+}
 
 export interface Contexts {
   readonly tunnelServer: TlsContext;
@@ -71,7 +77,7 @@ export class MeshTls {
   trustChanged(): void {
     const roots = this.#view.trustBundle?.roots ?? [];
     const before = this.#rootPrints;
-    this.#rootPrints = new Set(roots.map((pem) => fingerprint(new X509Certificate(pem).raw)));
+    this.#rootPrints = new Set(roots.flatMap(fingerprintOfRoot));
     for (const print of before) if (!this.#rootPrints.has(print)) this.#removals++;
     if (this.#identity !== null) this.#rebuild(this.#identity);
   }

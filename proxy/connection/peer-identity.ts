@@ -1,4 +1,3 @@
-import { createHash, X509Certificate } from 'node:crypto';
 import { parseSpiffeId, type SpiffeId } from '../../mesh/spiffe-id.ts';
 import type { TlsSession } from '../native/tls-session.ts';
 
@@ -19,11 +18,6 @@ export type PeerResult =
   | { readonly ok: true; readonly peer: PeerIdentity }
   | { readonly ok: false; readonly reason: string };
 
-/** SHA-256 of a certificate's DER, hex. */
-export function fingerprint(der: Buffer): string {
-  return createHash('sha256').update(der).digest('hex');
-}
-
 const refused = (reason: string): PeerResult => ({ ok: false, reason });
 
 /**
@@ -31,32 +25,27 @@ const refused = (reason: string): PeerResult => ({ ok: false, reason });
  * certificate may have expired since: validity is checked here against `now` (Unix milliseconds).
  */
 export function readPeer(tls: TlsSession, now: number): PeerResult {
-  const der = tls.peerCertificate();
-  if (der === null) return refused('no certificate');
-  let certificate: X509Certificate;
-  try {
-    certificate = new X509Certificate(der);
-  } catch {
-    return refused('unreadable certificate');
+  const certificate = tls.peerCertificate();
+  if (certificate === null) return refused('no certificate');
+  if (certificate.isAuthority) return refused('the certificate is that of a CA');
+  const [uri, ...others] = certificate.uris;
+  if (uri === undefined || others.length > 0 || certificate.names !== 1) {
+    return refused('the certificate does not have exactly one URI SAN');
   }
-  if (certificate.ca) return refused('the certificate is that of a CA');
-  // The whole of the extension must be one URI. node quotes names that contain separators, so nothing else can look like this.
-  const san = /^URI:(spiffe:\/\/[A-Za-z0-9._/-]+)$/.exec(certificate.subjectAltName ?? '')?.[1];
-  if (san === undefined) return refused('the certificate does not have exactly one URI SAN');
-  const spiffe = parseSpiffeId(san);
-  if (spiffe === null) return refused(`not an identity of a mesh: ${san}`);
-  const notAfter = certificate.validToDate.getTime();
-  if (now > notAfter) return refused('the certificate has expired');
-  if (now < certificate.validFromDate.getTime()) return refused('the certificate is not yet valid');
-  const root = tls.verifiedRoot();
+  const spiffe = parseSpiffeId(uri);
+  if (spiffe === null) return refused('the URI SAN is not an identity of a mesh');
+  const { notBefore, notAfter, serial } = certificate;
+  // Written so that a time that cannot be read is no time to trust.
+  if (!(now <= notAfter)) return refused('the certificate has expired');
+  if (!(now >= notBefore)) return refused('the certificate is not yet valid');
   return {
     ok: true,
     peer: {
       spiffe,
       principal: spiffe.uri.slice('spiffe://'.length),
-      serial: certificate.serialNumber.replace(/^0+(?=.)/, ''),
+      serial,
       notAfter,
-      root: root === null ? null : fingerprint(root),
+      root: tls.verifiedRoot(),
     },
   };
 }

@@ -1,5 +1,5 @@
-import { bind, viewAt } from './library.ts';
-import { NativeBuffer } from './memory.ts';
+import { bind } from './library.ts';
+import { NativeBuffer, readText } from './memory.ts';
 
 /**
  * HPACK (RFC 7541) by the nghttp2 inside the node binary. A deflater and an inflater belong to one HTTP/2 connection each and keep its dynamic
@@ -92,6 +92,13 @@ export class HpackDecoder {
   readonly #inflater = newObject((out) => inflateNew(out), 'nghttp2_hd_inflate_new');
   #freed = false;
 
+  /** As `decode`, of a block in JavaScript's memory. @throws RangeError above 64 KiB. */
+  decodeBytes(block: Buffer, maxBytes: number): DecodeResult {
+    block.copy(text.bytes);
+    if (block.length > text.size) throw new RangeError('header block too long');
+    return this.decode(text.address, block.length, maxBytes);
+  }
+
   /** Decodes one complete header block. A list over the bound is still decoded to its end (but not kept), so that the tables stay in step. */
   decode(address: number, length: number, maxBytes: number): DecodeResult {
     const headers: [string, string][] = [];
@@ -122,7 +129,7 @@ export class HpackDecoder {
 
   #text(pointerAt: number, length: number): string {
     if (length === 0) return '';
-    return viewAt(Number(emitted.bytes.readBigUInt64LE(pointerAt)), length).toString('latin1');
+    return readText(Number(emitted.bytes.readBigUInt64LE(pointerAt)), length);
   }
 
   free(): void {

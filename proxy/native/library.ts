@@ -60,7 +60,10 @@ export function callback(prototype: string, run: (...args: number[]) => number):
   return koffi.address(koffi.register(run, koffi.pointer(koffi.proto(prototype))));
 }
 
-/** The memory at `address` as a buffer; valid until it is freed. */
+/**
+ * The memory at `address` as a buffer; valid until it is freed. NEVER for an event or a connection: node releases what stands behind a view only
+ * on its own event loop, to which a worker does not come back (200 bytes each, for ever). `memory.ts` copies through views that stay.
+ */
 export function viewAt(address: number, length: number): Buffer {
   return Buffer.from(koffi.view(BigInt(address), length));
 }

@@ -15,7 +15,8 @@ export function releaseFreeMemory(): void {
 
 /**
  * A block of native memory with a view of it, so that C writes and JavaScript parses in place: no copy and no allocation an event.
- * Whoever makes it frees it, exactly once; the view must not be used afterwards.
+ * Whoever makes it frees it, exactly once; the view must not be used afterwards. Its view makes it an object for the life of a thread or of a
+ * pool, NEVER for an event or a connection (see `viewAt`).
  */
 export class NativeBuffer {
   readonly address: number;
@@ -43,4 +44,43 @@ export class NativeBuffer {
     this.#freed = true;
     freeMemory(this.address);
   }
+}
+
+/** The largest piece that comes or goes in one copy. */
+const BOUNCE_BYTES = 64 * 1024;
+const bounce = new NativeBuffer(BOUNCE_BYTES);
+
+function fetch(address: number, length: number): void {
+  if (length < 0 || length > BOUNCE_BYTES) throw new RangeError(`${length} bytes are too many for one copy`);
+  memmove(bounce.address, address, length);
+}
+
+/** The bytes at `address` as text, a character each. @throws RangeError above 64 KiB. */
+export function readText(address: number, length: number): string {
+  fetch(address, length);
+  return bounce.bytes.toString('latin1', 0, length);
+}
+
+/** A copy of the bytes at `address`. @throws RangeError above 64 KiB. */
+export function readBytes(address: number, length: number): Buffer {
+  fetch(address, length);
+  return Buffer.from(bounce.bytes.subarray(0, length));
+}
+
+/** Stores a pointer at `address`, as C's `*(void **) address = value`. */
+export function storePointer(address: number, value: number): void {
+  bounce.bytes.writeBigUInt64LE(BigInt(value), 0);
+  memmove(address, bounce.address, 8);
+}
+
+/** Stores a byte at `address`. */
+export function storeByte(address: number, value: number): void {
+  bounce.bytes.writeUInt8(value, 0);
+  memmove(address, bounce.address, 1);
+}
+
+/** Lets C write up to 64 KiB: `fill` gets the address and says how many bytes it wrote there (0 or less: nothing). */
+export function receiveBytes(fill: (address: number, room: number) => number): Buffer | null {
+  const length = fill(bounce.address, BOUNCE_BYTES);
+  return length <= 0 ? null : Buffer.from(bounce.bytes.subarray(0, length));
 }

@@ -1,5 +1,6 @@
 import { PosternError } from '../../mesh/errors.ts';
-import { callback, viewAt } from './library.ts';
+import { callback } from './library.ts';
+import { readBytes, storeByte, storePointer } from './memory.ts';
 import * as ssl from './openssl.ts';
 
 /** What a TLS endpoint of the mesh shows and trusts. */
@@ -65,14 +66,14 @@ function alpnSelector(protocols: readonly string[]): bigint {
   const made = callback(
     `int postern_alpn_${selectors.size}(uintptr_t ssl, uintptr_t out, uintptr_t outlen, uintptr_t list, uint length, uintptr_t argument)`,
     (_ssl = 0, out = 0, outLength = 0, list = 0, length = 0) => {
-      const offered = viewAt(list, length);
+      const offered = readBytes(list, length);
       for (const wanted of protocols) {
         for (let at = 0; at < length; at += 1 + offered.readUInt8(at)) {
           const size = offered.readUInt8(at);
           if (at + 1 + size > length) break;
           if (size !== wanted.length || offered.toString('latin1', at + 1, at + 1 + size) !== wanted) continue;
-          viewAt(out, 8).writeBigUInt64LE(BigInt(list + at + 1));
-          viewAt(outLength, 1).writeUInt8(size);
+          storePointer(out, list + at + 1);
+          storeByte(outLength, size);
           return ssl.SSL_TLSEXT_ERR_OK;
         }
       }

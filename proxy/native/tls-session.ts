@@ -1,8 +1,9 @@
 import { errnoName } from './errno.ts';
-import { errno, viewAt } from './library.ts';
-import { NativeBuffer } from './memory.ts';
+import { errno } from './library.ts';
+import { NativeBuffer, readText } from './memory.ts';
 import * as ssl from './openssl.ts';
 import { type TlsContext, takeTlsError } from './tls-context.ts';
+import { fingerprintOf, type LeafFacts, leafFacts } from './x509.ts';
 
 /** What `read` and `write` return besides a count of bytes. */
 export const TLS_AGAIN = -1;
@@ -20,18 +21,6 @@ export interface TlsFacts {
 }
 
 const scratch = new NativeBuffer(32);
-
-function derOf(x509: number): Buffer | null {
-  const length = ssl.i2d_X509(x509, 0);
-  if (length <= 0) return null;
-  const der = new NativeBuffer(length);
-  // i2d moves the pointer it is given: it gets one of its own.
-  scratch.bytes.writeBigUInt64LE(BigInt(der.address), 0);
-  ssl.i2d_X509(x509, scratch.address);
-  const copy = Buffer.from(der.bytes);
-  der.free();
-  return copy;
-}
 
 /** A resumable TLS session of a client; freed with the context it belongs to. */
 export class TlsTicket {
@@ -122,20 +111,21 @@ export class TlsSession {
     return !blocked;
   }
 
-  /** DER of the peer's leaf certificate, also of a resumed session; null where it showed none. */
-  peerCertificate(): Buffer | null {
+  /** The peer's leaf certificate, also of a resumed session; null where it showed none. */
+  peerCertificate(): LeafFacts | null {
     const x509 = ssl.SSL_get1_peer_certificate(this.#ssl);
     if (x509 === 0) return null;
-    const der = derOf(x509);
+    const facts = leafFacts(x509);
     ssl.X509_free(x509);
-    return der;
+    ssl.ERR_clear_error();
+    return facts;
   }
 
-  /** DER of the root that the peer's chain was verified against; null for a resumed session, which verifies nothing anew. */
-  verifiedRoot(): Buffer | null {
+  /** Fingerprint of the root that the peer's chain was verified against; null for a resumed session, which verifies nothing anew. */
+  verifiedRoot(): string | null {
     const chain = ssl.SSL_get0_verified_chain(this.#ssl);
     const count = chain === 0 ? 0 : ssl.OPENSSL_sk_num(chain);
-    return count <= 0 ? null : derOf(ssl.OPENSSL_sk_value(chain, count - 1));
+    return count <= 0 ? null : fingerprintOf(ssl.OPENSSL_sk_value(chain, count - 1));
   }
 
   /** Empty where none was agreed. */
@@ -143,7 +133,7 @@ export class TlsSession {
     ssl.SSL_get0_alpn_selected(this.#ssl, scratch.address, scratch.address + 8);
     const at = Number(scratch.bytes.readBigUInt64LE(0));
     const length = scratch.bytes.readUInt32LE(8);
-    return at === 0 || length === 0 ? '' : viewAt(at, length).toString('latin1');
+    return at === 0 || length === 0 ? '' : readText(at, length);
   }
 
   facts(): TlsFacts {

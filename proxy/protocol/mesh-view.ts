@@ -78,13 +78,18 @@ export class MeshView {
   readonly #serviceByAddress = new AddressClaims<ServiceEntry>();
   readonly #versions = { meshConfig: 0, trustBundle: 0, revocations: 0, policies: 0, registry: 0 };
   readonly #checkPolicy: (policy: PolicyResource) => string | null;
+  readonly #checkRoot: (pem: string) => string | null;
   #revokedIds: ReadonlySet<string> = new Set();
   #revokedSerials: ReadonlySet<string> = new Set();
   #lastVersion = 0;
 
-  /** @param checkPolicy why a policy cannot be enforced, null where it can: the policy library's judgement. */
-  constructor(checkPolicy: (policy: PolicyResource) => string | null) {
+  /**
+   * @param checkPolicy why a policy cannot be enforced, null where it can: the policy library's judgement
+   * @param checkRoot why a PEM block cannot be a root of trust, null where it can
+   */
+  constructor(checkPolicy: (policy: PolicyResource) => string | null, checkRoot: (pem: string) => string | null) {
     this.#checkPolicy = checkPolicy;
+    this.#checkRoot = checkRoot;
   }
 
   /** Null before the first push. */
@@ -178,6 +183,12 @@ export class MeshView {
   }
 
   #whyNot(resource: Resource): string | null {
+    if (resource.kind === 'TrustBundle') {
+      for (const [index, pem] of resource.roots.entries()) {
+        const reason = this.#checkRoot(pem);
+        if (reason !== null) return `roots[${index}] ${reason}`;
+      }
+    }
     const policy = resource.kind === 'AuthorizationPolicy' || resource.kind === 'PeerAuthentication';
     return policy ? this.#checkPolicy(resource) : null;
   }

@@ -1,5 +1,4 @@
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT } from '../native/epoll.ts';
-import { NativeBuffer } from '../native/memory.ts';
 import { AGAIN, type ByteEnd, FAILED } from './ends.ts';
 import type { EventHandler, Loop } from './loop.ts';
 import { Timer } from './timers.ts';
@@ -14,19 +13,12 @@ export interface RelayEvents {
   onEnd(how: RelayEnd, detail: string): void;
 }
 
-/** Bytes that one side did not take yet. */
-interface Backlog {
-  buffer: NativeBuffer;
-  from: number;
-  to: number;
-}
-
 /** One direction. */
 class Flow {
   readonly source: ByteEnd;
   readonly sink: ByteEnd;
   /** Null iff the sink takes everything; while it is not, the source is not read: that is the whole of the back-pressure. */
-  backlog: Backlog | null = null;
+  backlog: Buffer | null = null;
   ended = false;
   /** The sink was told of the end. */
   finished = false;
@@ -150,10 +142,7 @@ export class Relay {
       this.close('aborted', flow.sink.failure);
       return false;
     }
-    const from = Math.max(0, taken);
-    const buffer = new NativeBuffer(length - from);
-    scratch.bytes.copy(buffer.bytes, 0, from, length);
-    flow.backlog = { buffer, from: 0, to: length - from };
+    flow.backlog = Buffer.from(scratch.bytes.subarray(Math.max(0, taken), length));
     return false;
   }
 
@@ -163,17 +152,17 @@ export class Relay {
       if (flow.ended) this.#finish(flow);
       return;
     }
-    const taken = flow.sink.write(backlog.buffer.address + backlog.from, backlog.to - backlog.from);
+    // Ends write from native memory; OpenSSL wants the same bytes again, not the same address.
+    backlog.copy(this.#loop.scratch.bytes);
+    const taken = flow.sink.write(this.#loop.scratch.address, backlog.length);
     if (taken === AGAIN) return;
     if (taken === FAILED) {
       this.close('aborted', flow.sink.failure);
       return;
     }
     this.#lastActivity = this.#loop.now;
-    backlog.from += taken;
-    if (backlog.from < backlog.to) return;
-    backlog.buffer.free();
-    flow.backlog = null;
+    flow.backlog = taken < backlog.length ? backlog.subarray(taken) : null;
+    if (flow.backlog !== null) return;
     if (flow.ended) this.#finish(flow);
     else if (flow.source.hasPending()) this.#loop.later(() => this.#pumpPending(flow));
   }
@@ -205,10 +194,8 @@ export class Relay {
     if (this.#closed) return;
     this.#closed = true;
     this.#loop.cancel(this.#idle);
-    for (const flow of [this.#ab, this.#ba]) {
-      flow.backlog?.buffer.free();
-      flow.backlog = null;
-    }
+    this.#ab.backlog = null;
+    this.#ba.backlog = null;
     for (const side of [this.#a, this.#b]) {
       side.end.release(how !== 'closed');
       this.#loop.close(side.end.fd);

@@ -8,8 +8,7 @@ export const STAGING_BYTES = 320 * 1024;
 /** The last part is for control frames only: when data fills the rest, acknowledgements and resets still find room. */
 export const CONTROL_RESERVE = 64 * 1024;
 
-const KEPT = 4;
-
+/** Keeps what it has made: there are as many as tunnels ever wrote in one turn, and only the pages they wrote take memory. */
 export class StagingPool {
   readonly #free: NativeBuffer[] = [];
 
@@ -18,7 +17,6 @@ export class StagingPool {
   }
 
   give(buffer: NativeBuffer): void {
-    if (this.#free.length < KEPT) this.#free.push(buffer);
-    else buffer.free();
+    this.#free.push(buffer);
   }
 }

@@ -1,6 +1,6 @@
 import { EPOLLIN, EPOLLOUT } from '../native/epoll.ts';
-import { type HeaderList, HpackDecoder, HpackEncoder } from '../native/hpack.ts';
-import { NativeBuffer } from '../native/memory.ts';
+import { type DecodeResult, type HeaderList, HpackDecoder, HpackEncoder } from '../native/hpack.ts';
+import type { NativeBuffer } from '../native/memory.ts';
 import { resetOnClose } from '../native/socket.ts';
 import { TLS_AGAIN, type TlsSession } from '../native/tls-session.ts';
 import { FloodGuard } from '../protocol/flood-guard.ts';
@@ -587,7 +587,7 @@ export class Tunnel implements EventHandler {
     this.#blockStream = id;
     this.#blockEnds = (flags & Flag.END_STREAM) !== 0;
     if ((flags & Flag.END_HEADERS) !== 0) {
-      this.#onBlock(this.loop.scratch.address + at, length);
+      this.#onDecoded(this.#decoder.decode(this.loop.scratch.address + at, length, MAX_HEADER_LIST));
       return;
     }
     this.#block = [Buffer.from(this.loop.scratch.bytes.subarray(at, at + length))];
@@ -607,15 +607,12 @@ export class Tunnel implements EventHandler {
     }
     this.#block.push(Buffer.from(this.loop.scratch.bytes.subarray(at, at + length)));
     if ((flags & Flag.END_HEADERS) === 0) return;
-    const whole = new NativeBuffer(Math.max(1, this.#blockBytes));
-    Buffer.concat(this.#block).copy(whole.bytes);
+    const whole = Buffer.concat(this.#block);
     this.#block = null;
-    this.#onBlock(whole.address, this.#blockBytes);
-    whole.free();
+    this.#onDecoded(this.#decoder.decodeBytes(whole, MAX_HEADER_LIST));
   }
 
-  #onBlock(address: number, length: number): void {
-    const result = this.#decoder.decode(address, length, MAX_HEADER_LIST);
+  #onDecoded(result: DecodeResult): void {
     if (result.kind === 'broken') {
       this.close('a header block cannot be decoded', ErrorCode.COMPRESSION_ERROR);
       return;

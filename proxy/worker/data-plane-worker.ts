@@ -18,6 +18,7 @@ import { TunnelServer } from '../inbound/tunnel-server.ts';
 import { Errno, errnoName } from '../native/errno.ts';
 import { checkPlatform } from '../native/library.ts';
 import { releaseFreeMemory } from '../native/memory.ts';
+import { readRoot } from '../native/x509.ts';
 import { OutboundServer } from '../outbound/outbound-server.ts';
 import { TunnelPool } from '../outbound/tunnel-pool.ts';
 import { formatBaggage } from '../protocol/baggage.ts';
@@ -41,6 +42,11 @@ const MAX_LISTED = 1_000;
 function checkPolicy(policy: PolicyResource): string | null {
   const errors = validateObject(policy.object as JsonObject).filter((finding) => finding.severity === 'error');
   return errors.length === 0 ? null : errors.map((finding) => finding.message).join('; ');
+}
+
+function checkRoot(pem: string): string | null {
+  const root = readRoot(pem);
+  return 'reason' in root ? root.reason : null;
 }
 
 /** The composition root of a data-plane thread: makes the parts, hands them what the control thread sends, and turns the loop. */
@@ -73,7 +79,7 @@ export class DataPlaneWorker {
     this.#log = new WorkerLog(config.logLevel, post, now);
     const log = this.#log;
     const unixNow = (): number => Date.now();
-    const view = new MeshView(checkPolicy);
+    const view = new MeshView(checkPolicy, checkRoot);
     const series = new SeriesBank(start.counters, post);
     const metrics = new WorkerMetrics(series, now);
     const { name, namespace, labels } = config.workload;

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import type { Resource, ServiceResource, WorkloadResource } from '../../../mesh/resources.ts';
 import { MeshView } from '../../../proxy/protocol/mesh-view.ts';
@@ -39,8 +40,16 @@ function service(name: string, more: Partial<ServiceResource> = {}): ServiceReso
   };
 }
 
+function checkRoot(pem: string): string | null {
+  try {
+    return new X509Certificate(pem).ca ? null : 'is not a CA certificate';
+  } catch {
+    return 'is not a certificate';
+  }
+}
+
 function viewOf(...upserts: Resource[]): MeshView {
-  const view = new MeshView(() => null);
+  const view = new MeshView(() => null, checkRoot);
   expect(view.applyDelta({ full: true, upserts, removes: [] })).toEqual([]);
   return view;
 }
@@ -204,7 +213,7 @@ describe('settings, trust, revocations and policies', () => {
 
   test('a policy that the policy library refuses is rejected with its reason, and the last good one stays', () => {
     let reason: string | null = null;
-    const view = new MeshView(() => reason);
+    const view = new MeshView(() => reason, checkRoot);
     upsert(view, policy);
     reason = 'spec.rules[0]: no';
     expect(upsert(view, { ...policy, object: {} })).toEqual([{ key: 'AuthorizationPolicy/shop/p', reason }]);
@@ -246,7 +255,7 @@ describe('a resource that does not hold is rejected with what is wrong with it',
     [{ kind: 'AuthorizationPolicy', name: 'a/p', object: [] }, 'object is not an object'],
     [{ kind: 'MeshConfig', name: 'mesh', trustDomain: 'UPPER' }, 'trustDomain'],
   ])('%j: %s', (bad, reason) => {
-    const rejected = upsert(new MeshView(() => null), bad, one);
+    const rejected = upsert(new MeshView(() => null, checkRoot), bad, one);
     expect(rejected).toHaveLength(1);
     expect(rejected[0]?.reason).toContain(reason);
     expect(rejected[0]?.key).toMatch(/^[^/]+\/.+/);
@@ -259,6 +268,6 @@ describe('a resource that does not hold is rejected with what is wrong with it',
     certificate.publicKey = keys.publicKey;
     certificate.sign(keys.privateKey);
     const pem = forge.pki.certificateToPem(certificate);
-    expect(upsert(new MeshView(() => null), { ...bundle, roots: [pem] })[0]?.reason).toContain('not a CA');
+    expect(upsert(new MeshView(() => null, checkRoot), { ...bundle, roots: [pem] })[0]?.reason).toContain('not a CA');
   });
 });

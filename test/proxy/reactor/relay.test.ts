@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect as connectTcp } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
 import { afterEach, describe, expect, test } from 'vitest';
 import { App, Client, echoApp, type TcpAddress } from '../../support/apps.ts';
@@ -123,10 +124,38 @@ describe('a relay', () => {
     expect((await relay.stats()).ends.every((end) => end.startsWith('idle: '))).toBe(true);
   });
 
+  test.each([
+    ['that has ended its side', (client: Client) => client.end()],
+    ['that died while its bytes wait for the application', (client: Client) => client.socket.resetAndDestroy()],
+  ])('sleeps beside a client %s', async (_, leave) => {
+    const deaf = await app((socket) => void socket.pause());
+    const relay = await host({ to: deaf });
+    const client = await dial(relay.entry);
+    const chunk = Buffer.alloc(65_536);
+    for (let i = 0; i < 200; i++) client.write(chunk);
+    // Until the application's socket is full, and with it the relay and the client's socket.
+    let last = -1;
+    await eventually(
+      () => {
+        const before = last;
+        last = client.socket.bytesWritten - client.socket.writableLength;
+        return last === before && last > 0;
+      },
+      { what: 'everything to stand still', everyMs: 200 },
+    );
+    leave(client);
+    await sleep(100);
+    const before = (await relay.stats()).events;
+    await sleep(200);
+    expect((await relay.stats()).events - before).toBeLessThan(20);
+    client.destroy();
+    for (const socket of deaf.sockets) socket.destroy();
+  });
+
   test('is not made where nobody listens, and the client is told', async () => {
     const relay = await host({ to: { address: '127.0.0.1', port: 1 } });
     const socket = connectTcp(relay.entry.port, relay.entry.address).on('error', () => undefined);
-    await within(once(socket, 'close'), 10_000, 'the end');
+    await within(new Promise<void>((resolve) => socket.once('close', () => resolve())), 10_000, 'the end');
     expect((await relay.stats()).ends).toEqual(['dial: ECONNREFUSED']);
   });
 });
@@ -158,7 +187,7 @@ describe('a relay of TLS', () => {
     const tls = { cert, key, ca: signer.root, ALPNProtocols: ['istio'], checkServerIdentity: () => undefined };
     const open = async (): Promise<SocketReader> => {
       const { address: host, port } = relay.entry;
-      const socket = connectTls({ host, port, allowHalfOpen: true, ...tls });
+      const socket = connectTls({ host, port, ...tls });
       undo.push(() => void socket.destroy());
       const reader = new SocketReader(socket);
       await within(once(socket, 'secureConnect'), 10_000, 'the handshake');

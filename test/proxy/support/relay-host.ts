@@ -24,6 +24,8 @@ export interface RelayStats {
   readonly live: number;
   readonly ends: readonly string[];
   readonly pauses: number;
+  /** How often a descriptor of a relay was ready. */
+  readonly events: number;
 }
 
 /** As a TLS end whose socket has no room for close_notify. */
@@ -46,6 +48,12 @@ hostLoop((loop, argument) => {
   const ends: string[] = [];
   let live = 0;
   let pauses = 0;
+  let events = 0;
+  const { onSide } = Relay.prototype;
+  Relay.prototype.onSide = function counted(side, mask) {
+    events++;
+    onSide.call(this, side, mask);
+  };
 
   const done = (why: string): void => {
     live--;
@@ -85,7 +93,7 @@ hostLoop((loop, argument) => {
     },
   });
   return {
-    stats: (): RelayStats => ({ live, ends: [...ends], pauses }),
+    stats: (): RelayStats => ({ live, ends: [...ends], pauses, events }),
     destroy: () => {
       listener.close();
       context?.free();

@@ -9,7 +9,7 @@ import { Listener } from '../../../proxy/reactor/listener.ts';
 import type { Loop } from '../../../proxy/reactor/loop.ts';
 import { TlsHandshake } from '../../../proxy/reactor/tls-handshake.ts';
 import { StagingPool } from '../../../proxy/tunnel/staging.ts';
-import type { TunnelStream } from '../../../proxy/tunnel/stream.ts';
+import { TunnelStream } from '../../../proxy/tunnel/stream.ts';
 import { Tunnel, type TunnelEvents } from '../../../proxy/tunnel/tunnel.ts';
 import { hostLoop } from './loop-host.ts';
 
@@ -25,6 +25,8 @@ export interface TunnelHostStart {
   readonly authorities: readonly string[];
   readonly maxStreams: number;
   readonly streamIdleMs: number;
+  /** Applications are not dialled before `dial` is asked. */
+  readonly holdDials: boolean;
 }
 
 export interface TunnelStats {
@@ -37,6 +39,8 @@ export interface TunnelStats {
   readonly clientBacklog: number;
   /** Tasks ever put off to the end of a turn. */
   readonly laters: number;
+  /** How often an application's socket was ready. */
+  readonly events: number;
   /** How streams of clients and reasons why tunnels ended. */
   readonly ends: readonly string[];
 }
@@ -58,6 +62,7 @@ class Host {
   readonly clientTunnels = new Set<Tunnel>();
   readonly serverTunnels = new Set<Tunnel>();
   readonly ends: string[] = [];
+  readonly #held: (() => void)[] = [];
   #waiting: ((tunnel: Tunnel | null) => void)[] = [];
 
   constructor(loop: Loop, start: TunnelHostStart) {
@@ -111,6 +116,15 @@ class Host {
       stream.refuse(403, [['x-postern-reason', 'no']]);
       return;
     }
+    if (this.#start.holdDials) this.#held.push(() => this.#dialApplication(stream, target));
+    else this.#dialApplication(stream, target);
+  }
+
+  dialHeld(): void {
+    for (const dial of this.#held.splice(0)) dial();
+  }
+
+  #dialApplication(stream: TunnelStream, target: Address): void {
     const dial = new Dial(this.#loop, target, 0, LONG_MS, {
       onConnected: (fd) => {
         stream.accept([]);
@@ -208,6 +222,12 @@ class Host {
 
 hostLoop((loop, start) => {
   let laters = 0;
+  let events = 0;
+  const { onEvents } = TunnelStream.prototype;
+  TunnelStream.prototype.onEvents = function counted(mask) {
+    events++;
+    onEvents.call(this, mask);
+  };
   const later = loop.later.bind(loop);
   loop.later = (task) => {
     laters++;
@@ -227,8 +247,10 @@ hostLoop((loop, start) => {
       backlog: backlog(host.serverTunnels),
       clientBacklog: backlog(host.clientTunnels),
       laters,
+      events,
       ends: [...host.ends],
     }),
+    dial: () => host.dialHeld(),
     drainServers: () => host.drainServers(),
     closeServers: () => host.closeServers(),
     destroy: () => host.destroy(),

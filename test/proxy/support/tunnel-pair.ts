@@ -13,7 +13,7 @@ export function materialOf(signer: Signer, uri: string): TlsMaterial {
   return { chain: cert, privateKey: key, roots: [signer.root] };
 }
 
-export type TunnelPairOptions = Partial<Pick<TunnelHostStart, 'maxStreams' | 'streamIdleMs' | 'to'>> & {
+export type TunnelPairOptions = Partial<Pick<TunnelHostStart, 'maxStreams' | 'streamIdleMs' | 'to' | 'holdDials'>> & {
   readonly authorities: readonly string[];
 };
 
@@ -53,6 +53,7 @@ export class TunnelPair {
       clientMaterial: materialOf(signer, CLIENT),
       maxStreams: 100,
       streamIdleMs: 60_000,
+      holdDials: false,
       ...options,
     };
     const thread = await LoopThread.start(new URL('./tunnel-host.ts', import.meta.url), start);

@@ -265,6 +265,92 @@ describe('connections that are aborted', () => {
   });
 });
 
+test('a tunnel that stood still because no application took anything goes on when they do', async () => {
+  const STREAMS = 200;
+  const FRAME = 16_384;
+  const FRAMES = 16; // a stream's first window
+  let taken = 0;
+  const sink = await app((socket) => {
+    socket.on('data', (bytes: Buffer) => {
+      taken += bytes.length;
+    });
+  });
+  const pair = await started({ authorities: ['unused'], maxStreams: STREAMS, holdDials: true });
+  const peer = await rawPeer(pair);
+  const ids = Array.from({ length: STREAMS }, (_, i) => 2 * i + 1);
+  for (const id of ids) peer.sendConnect(id, `127.0.0.1:${sink.port}`);
+  const todo = ids.flatMap((id) => Array.from({ length: FRAMES }, () => id));
+  let sent = 0;
+  const payload = Buffer.alloc(FRAME);
+  /** Sends as much as the tunnel's window allows; whether that was all. */
+  const push = (): boolean => {
+    let window = 65_535 - sent;
+    for (const { type, stream, payload: increment } of peer.frames) {
+      if (type === TYPE.windowUpdate && stream === 0) window += increment.readUInt32BE(0);
+    }
+    for (; window >= FRAME && todo.length > 0; window -= FRAME) {
+      peer.send(TYPE.data, 0, todo.shift() ?? 0, payload);
+      sent += FRAME;
+    }
+    return todo.length === 0;
+  };
+  let held = -1;
+  await eventually(
+    async () => {
+      const before = held;
+      push();
+      held = (await pair.stats()).backlog;
+      return held === before && held === sent;
+    },
+    { what: 'the tunnel to stand still', everyMs: 200 },
+  );
+  // Twice 16 MiB is the most that a tunnel takes for applications that take nothing, however many streams it has.
+  expect(held).toBeGreaterThan(30 * 1024 * 1024);
+  expect(held).toBeLessThanOrEqual(32 * 1024 * 1024);
+  await pair.thread.ask('dial');
+  await eventually(push, { what: 'window for the rest' });
+  await eventually(() => taken === STREAMS * FRAMES * FRAME, { what: 'every byte to arrive' });
+});
+
+test('streams whose applications are half dead or stand still cost no turns of the loop', async () => {
+  const deaf = await app((socket) => void socket.pause());
+  const pair = await started({ authorities: [`127.0.0.1:${deaf.port}`] });
+  const [ended, full, dead] = [await dial(pair), await dial(pair), await dial(pair)];
+  ended.end();
+  for (const client of [full, dead]) client.write(Buffer.alloc(20_000_000));
+  let last = -1;
+  await eventually(
+    async () => {
+      const before = last;
+      last = (await pair.stats()).backlog;
+      return last === before && last > 0;
+    },
+    { what: 'everything to stand still', everyMs: 200 },
+  );
+  dead.socket.resetAndDestroy();
+  await sleep(100);
+  const before = (await pair.stats()).events;
+  await sleep(200);
+  expect((await pair.stats()).events - before).toBeLessThan(20);
+});
+
+test('padding counts against the windows, and is given back like the bytes beside it', async () => {
+  const { port } = await echoing();
+  const pair = await started({ authorities: ['unused'] });
+  const peer = await rawPeer(pair);
+  peer.sendConnect(1, `127.0.0.1:${port}`);
+  expect(await peer.connectStatus(1)).toBe('200');
+  // A byte and 255 of padding: 257 bytes of window (RFC 9113, 6.9.1). A thousand of them would fill the window with a thousand bytes.
+  const padded = Buffer.concat([Buffer.of(255), Buffer.from('x'), Buffer.alloc(255)]);
+  for (let i = 0; i < 600; i++) peer.send(TYPE.data, FLAG.padded, 1, padded);
+  const update = await peer.frame(
+    ({ type, stream }) => type === TYPE.windowUpdate && stream === 1,
+    'window for the stream',
+  );
+  expect(update.payload.readUInt32BE(0)).toBeGreaterThanOrEqual(131_072);
+  await eventually(() => peer.data(1).length === 600, { what: 'the bytes without the padding' });
+});
+
 test('a peer that sends byte by byte to an application that is not connected yet costs little more than the bytes', async () => {
   // Accepts nobody: the queue is full with the first, so that everybody else waits for the answer to a SYN.
   const listener = openListener({ address: '127.0.0.1', port: 0 }, 0);
