@@ -2,8 +2,9 @@ import { receiveMessageOnPort } from 'node:worker_threads';
 import { messageOf, PosternError } from '../../mesh/errors.ts';
 import type { PolicyResource, RejectedResource } from '../../mesh/resources.ts';
 
-import type { JsonObject } from '../../policy/types.ts';
-import { validateObject } from '../../policy/validate/validate.ts';
+import { compileAuthentication } from '../../policy/authentication.ts';
+import { compilePolicies } from '../../policy/authorization.ts';
+import type { JsonObject, PolicyMesh, PolicyWorkload } from '../../policy/types.ts';
 import { AccessLog } from '../connection/access-log.ts';
 import type { DataPlane } from '../connection/data-plane.ts';
 import { MeshTls } from '../connection/mesh-tls.ts';
@@ -38,10 +39,21 @@ const TRIM_TICKS = 120;
 /** Connections listed for the admin port at most. */
 const MAX_LISTED = 1_000;
 
-/** Why a policy cannot be enforced; null where it can. The control plane has validated it already: this is the sidecar's own judgement. */
-function checkPolicy(policy: PolicyResource): string | null {
-  const errors = validateObject(policy.object as JsonObject).filter((finding) => finding.severity === 'error');
-  return errors.length === 0 ? null : errors.map((finding) => finding.message).join('; ');
+/** Why a policy cannot be enforced; null where it can. The control plane has validated it already; here it is enough, and cheaper, to compile it. */
+function checkPolicy(policy: PolicyResource, { namespace, labels }: PolicyWorkload): string | null {
+  const mesh: PolicyMesh = {
+    trustDomain: 'cluster.local',
+    trustDomainAliases: [],
+    rootNamespace: 'istio-system',
+    defaultAction: 'ALLOW',
+  };
+  try {
+    const compile = policy.kind === 'AuthorizationPolicy' ? compilePolicies : compileAuthentication;
+    compile([policy.object as JsonObject], { namespace, labels }, mesh);
+    return null;
+  } catch (error) {
+    return messageOf(error);
+  }
 }
 
 function checkRoot(pem: string): string | null {
@@ -79,7 +91,7 @@ export class DataPlaneWorker {
     this.#log = new WorkerLog(config.logLevel, post, now);
     const log = this.#log;
     const unixNow = (): number => Date.now();
-    const view = new MeshView(checkPolicy, checkRoot);
+    const view = new MeshView((policy) => checkPolicy(policy, config.workload), checkRoot);
     const series = new SeriesBank(start.counters, post);
     const metrics = new WorkerMetrics(series, now);
     const { name, namespace, labels } = config.workload;
