@@ -4,7 +4,7 @@ import type { StagingPool } from '../tunnel/staging.ts';
 import type { WorkerConfig } from '../worker/messages.ts';
 import type { AccessLog } from './access-log.ts';
 import type { MeshTls } from './mesh-tls.ts';
-import type { Party } from './record.ts';
+import type { Party } from './party.ts';
 import type { SeriesBank } from './series.ts';
 import type { ConnectionTable } from './table.ts';
 import type { WorkerMetrics } from './worker-metrics.ts';

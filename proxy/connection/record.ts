@@ -1,73 +1,11 @@
-import type { ServiceResource, WorkloadResource } from '../../mesh/resources.ts';
 import type { Decision } from '../../policy/types.ts';
 import type { Address } from '../native/socket.ts';
 import type { TlsFacts } from '../native/tls-session.ts';
-import type { Baggage } from '../protocol/baggage.ts';
 import type { DataPlane } from './data-plane.ts';
+import { type Party, partyOf, type ServiceFacts } from './party.ts';
 import type { SeriesSet } from './series.ts';
 
-/** One end of a connection, as telemetry tells of it. Unknown text is `unknown`. */
-export interface Party {
-  readonly address: string;
-  readonly port: number;
-  readonly workload: string;
-  readonly namespace: string;
-  /** SPIFFE ID; null where the party did not show one in the TLS handshake. */
-  readonly principal: string | null;
-  readonly app: string;
-  readonly version: string;
-  readonly canonicalService: string;
-  readonly canonicalRevision: string;
-  readonly cluster: string;
-}
-
 const UNKNOWN = 'unknown';
-
-export function partyOf(workload: WorkloadResource | null, at: Address, principal: string | null): Party {
-  return {
-    address: at.address,
-    port: at.port,
-    workload: workload?.workloadName ?? UNKNOWN,
-    namespace: workload?.namespace ?? UNKNOWN,
-    principal,
-    app: workload?.app ?? UNKNOWN,
-    version: workload?.version ?? UNKNOWN,
-    canonicalService: workload?.canonicalService ?? UNKNOWN,
-    canonicalRevision: workload?.canonicalRevision ?? UNKNOWN,
-    cluster: workload?.cluster ?? UNKNOWN,
-  };
-}
-
-/** A service as Istio's labels name it. */
-export interface ServiceFacts {
-  readonly hostname: string;
-  readonly name: string;
-  readonly namespace: string;
-}
-
-export function serviceFacts(service: ServiceResource): ServiceFacts {
-  return {
-    hostname: service.hostname,
-    name: service.name.slice(service.name.indexOf('/') + 1),
-    namespace: service.namespace,
-  };
-}
-
-/** A caller that only told of itself in the tunnel's baggage; its namespace comes from its certificate. */
-export function partyOfCaller(baggage: Baggage, namespace: string, at: Address, principal: string): Party {
-  return {
-    address: at.address,
-    port: at.port,
-    workload: baggage.workloadName,
-    namespace,
-    principal,
-    app: baggage.canonicalService,
-    version: baggage.canonicalRevision,
-    canonicalService: baggage.canonicalService,
-    canonicalRevision: baggage.canonicalRevision,
-    cluster: baggage.cluster,
-  };
-}
 
 /** Why a connection failed, in ztunnel's words: the values of `response_flags`. */
 export type Flags =
@@ -101,8 +39,12 @@ export class ConnectionRecord {
   readonly #plane: DataPlane;
   readonly direction: 'inbound' | 'outbound';
   readonly #startedAt: number;
-  source: Party;
+  readonly source: Party;
+  /** Address of the source. */
+  readonly from: Address;
   destination: Party;
+  /** Address of the destination. */
+  to: Address;
   service: ServiceFacts | null = null;
   originalDestination: Address | null = null;
   transport: Transport = 'unknown';
@@ -114,11 +56,20 @@ export class ConnectionRecord {
   #reportedBack = 0;
   #ended = false;
 
-  constructor(plane: DataPlane, direction: 'inbound' | 'outbound', source: Party, destination: Party) {
+  constructor(
+    plane: DataPlane,
+    direction: 'inbound' | 'outbound',
+    source: Party,
+    from: Address,
+    destination: Party,
+    to: Address,
+  ) {
     this.#plane = plane;
     this.direction = direction;
     this.source = source;
+    this.from = from;
     this.destination = destination;
+    this.to = to;
     this.#startedAt = plane.loop.now;
     plane.metrics.connections(direction, 1);
   }
@@ -134,7 +85,7 @@ export class ConnectionRecord {
   #openSeries(flags: Flags): SeriesSet {
     const { source: s, destination: d, service } = this;
     const security = this.transport === 'hbone' || this.transport === 'mtls' ? 'mutual_tls' : 'none';
-    const key = `${this.direction}|${s.workload}|${s.namespace}|${s.principal}|${s.version}|${d.workload}|${d.namespace}|${d.principal}|${d.version}|${service?.hostname}|${security}|${flags}`;
+    const key = `${this.direction}|${s.key}|${d.key}|${service?.hostname}|${security}|${flags}`;
     const labels = (): { [label: string]: string } => ({
       reporter: this.direction === 'inbound' ? 'destination' : 'source',
       source_workload: s.workload,
@@ -215,8 +166,8 @@ export class ConnectionRecord {
         decision === null || (decision.dryRun.allow === null && decision.dryRun.deny === null)
           ? undefined
           : decision.dryRun,
-      source: place(this.source),
-      destination: place(this.destination),
+      source: place(this.source, this.from),
+      destination: place(this.destination, this.to),
       service: this.service?.hostname ?? null,
       originalDestination: this.originalDestination === null ? null : text(this.originalDestination),
       bytesReceived: forward,
@@ -233,13 +184,8 @@ export class ConnectionRecord {
 const text = (at: Address): string =>
   at.address.includes(':') ? `[${at.address}]:${at.port}` : `${at.address}:${at.port}`;
 
-function place(party: Party): { readonly [key: string]: unknown } {
-  return {
-    address: text(party),
-    workload: party.workload,
-    namespace: party.namespace,
-    principal: party.principal,
-  };
+function place(party: Party, at: Address): { readonly [key: string]: unknown } {
+  return { address: text(at), workload: party.workload, namespace: party.namespace, principal: party.principal };
 }
 
 /** A connection that ended before it was known where it belongs: told of like every other. */
@@ -251,13 +197,9 @@ export function recordRefusal(
   flags: Flags,
   reason: string,
 ): void {
-  const source =
-    direction === 'outbound' ? { ...plane.self(), address: from.address, port: from.port } : partyOf(null, from, null);
-  const destination =
-    direction === 'inbound'
-      ? { ...plane.self(), address: target.address, port: target.port }
-      : partyOf(null, target, null);
-  const record = new ConnectionRecord(plane, direction, source, destination);
+  const stranger = partyOf(null, null);
+  const [source, destination] = direction === 'outbound' ? [plane.self(), stranger] : [stranger, plane.self()];
+  const record = new ConnectionRecord(plane, direction, source, from, destination, target);
   record.originalDestination = target;
   record.end(flags, reason, 0, 0);
   plane.log('info', `an ${direction} connection was refused`, { from: from.address, to: text(target), flags, reason });

@@ -1,14 +1,8 @@
 import type { ConnectionAttributes } from '../../policy/types.ts';
 import type { DataPlane } from '../connection/data-plane.ts';
+import { type Party, partyOf, serviceFacts } from '../connection/party.ts';
 import type { PeerIdentity } from '../connection/peer-identity.ts';
-import {
-  ConnectionRecord,
-  type Flags,
-  type Party,
-  partyOf,
-  serviceFacts,
-  type Transport,
-} from '../connection/record.ts';
+import { ConnectionRecord, type Flags, type Transport } from '../connection/record.ts';
 import type { LiveConnection } from '../connection/table.ts';
 import type { Address } from '../native/socket.ts';
 import { Dial } from '../reactor/dial.ts';
@@ -30,6 +24,7 @@ export interface InboundCarrier {
 export interface InboundFacts {
   readonly target: Address;
   readonly source: Party;
+  readonly from: Address;
   /** Null for a peer that did not authenticate. */
   readonly peer: PeerIdentity | null;
   readonly transport: Transport;
@@ -59,15 +54,15 @@ export class InboundConnection implements LiveConnection {
     this.#peer = facts.peer;
     this.#target = facts.target;
     const own = plane.view.workloadAt(facts.target.address);
-    const destination = partyOf(own, facts.target, plane.tls.identity?.spiffeId ?? null);
-    this.record = new ConnectionRecord(plane, 'inbound', facts.source, destination);
+    const destination = partyOf(own, plane.tls.identity?.spiffeId ?? null);
+    this.record = new ConnectionRecord(plane, 'inbound', facts.source, facts.from, destination, facts.target);
     this.record.transport = facts.transport;
     this.record.originalDestination = facts.target;
     const service = own === null ? null : plane.view.serviceServing(own.name, facts.target.port);
     this.record.service = service === null ? null : serviceFacts(service);
     this.#attributes = {
       sourcePrincipal: facts.peer?.principal ?? null,
-      sourceIp: facts.source.address,
+      sourceIp: facts.from.address,
       destinationIp: facts.target.address,
       destinationPort: facts.target.port,
       sni: facts.sni,

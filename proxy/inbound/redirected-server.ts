@@ -1,7 +1,8 @@
 import type { DataPlane } from '../connection/data-plane.ts';
+import { partyOf } from '../connection/party.ts';
 import { type FirstBytes, Peek } from '../connection/peek.ts';
 import type { PeerIdentity } from '../connection/peer-identity.ts';
-import { type Flags, partyOf, recordRefusal, type Transport } from '../connection/record.ts';
+import { type Flags, recordRefusal, type Transport } from '../connection/record.ts';
 import { EPOLLIN } from '../native/epoll.ts';
 import { type Address, originalDestination, resetOnClose } from '../native/socket.ts';
 import type { TlsSession } from '../native/tls-session.ts';
@@ -147,7 +148,7 @@ export class RedirectedServer {
     const { loop, view } = this.#plane;
     loop.rearm(fd, 0);
     const carrier = new SocketCarrier(this.#plane, fd, end);
-    const source = partyOf(view.workloadAt(facts.from.address), facts.from, facts.peer?.spiffe.uri ?? null);
+    const source = partyOf(view.workloadAt(facts.from.address), facts.peer?.spiffe.uri ?? null);
     const connection = new InboundConnection(this.#plane, this.#authorizer, carrier, { ...facts, source });
     connection.record.tls = session?.facts() ?? null;
     carrier.own(connection);

@@ -1,6 +1,6 @@
 import type { DataPlane } from '../connection/data-plane.ts';
+import { type Party, partyOfCaller } from '../connection/party.ts';
 import type { PeerIdentity } from '../connection/peer-identity.ts';
-import { type Party, partyOfCaller } from '../connection/record.ts';
 import { EPOLLIN } from '../native/epoll.ts';
 import type { HeaderList } from '../native/hpack.ts';
 import type { Address } from '../native/socket.ts';
@@ -164,7 +164,7 @@ class InboundTunnel {
     this.#peer = peer;
     this.#from = from;
     this.#facts = tls.facts();
-    this.#caller = partyOfCaller(UNKNOWN_BAGGAGE, peer.spiffe.namespace, from, peer.spiffe.uri);
+    this.#caller = partyOfCaller(UNKNOWN_BAGGAGE, peer.spiffe.namespace, peer.spiffe.uri);
     const { limits } = plane.config;
     const options = {
       maxStreams: limits.maxStreamsPerTunnel,
@@ -232,17 +232,13 @@ class InboundTunnel {
     }
     if (baggage !== this.#baggage) {
       this.#baggage = baggage;
-      this.#caller = partyOfCaller(
-        parseBaggage(baggage),
-        this.#peer.spiffe.namespace,
-        this.#from,
-        this.#peer.spiffe.uri,
-      );
+      this.#caller = partyOfCaller(parseBaggage(baggage), this.#peer.spiffe.namespace, this.#peer.spiffe.uri);
     }
     const carrier = new StreamCarrier(stream);
     const connection = new InboundConnection(this.#plane, this.#authorizer, carrier, {
       target,
       source: this.#caller,
+      from: this.#from,
       peer: this.#peer,
       transport: 'hbone',
       sni: '',

@@ -1,6 +1,7 @@
 import type { DataPlane } from '../connection/data-plane.ts';
+import { type Party, partyOf, type ServiceFacts } from '../connection/party.ts';
 import type { PeerIdentity } from '../connection/peer-identity.ts';
-import { ConnectionRecord, type Flags, type Party, partyOf, type ServiceFacts } from '../connection/record.ts';
+import { ConnectionRecord, type Flags } from '../connection/record.ts';
 import type { LiveConnection } from '../connection/table.ts';
 import { type Address, resetOnClose } from '../native/socket.ts';
 import { formatConnectAuthority } from '../protocol/connect-authority.ts';
@@ -52,6 +53,7 @@ export class OutboundConnection implements LiveConnection {
     pool: TunnelPool,
     fd: number,
     source: Party,
+    from: Address,
     originalDestination: Address,
     route: Route,
   ) {
@@ -59,7 +61,7 @@ export class OutboundConnection implements LiveConnection {
     this.#pool = pool;
     this.#fd = fd;
     this.#route = route;
-    this.record = new ConnectionRecord(plane, 'outbound', source, partyOf(null, originalDestination, null));
+    this.record = new ConnectionRecord(plane, 'outbound', source, from, partyOf(null, null), originalDestination);
     this.record.originalDestination = originalDestination;
     if (route.kind === 'mesh') this.record.service = route.service;
     plane.table.add(this);
@@ -81,7 +83,8 @@ export class OutboundConnection implements LiveConnection {
     this.record.attempts++;
     this.#picked = picked;
     const endpoint = picked.target;
-    this.record.destination = partyOf(endpoint.workload, endpoint, null);
+    this.record.destination = partyOf(endpoint.workload, null);
+    this.record.to = endpoint;
     if (endpoint.protocol === 'HBONE') this.#seekStream(endpoint);
     else if (endpoint.protocol === 'ISTIO') this.#dialDirect(endpoint);
     else this.#dialPlain(endpoint);
@@ -123,7 +126,7 @@ export class OutboundConnection implements LiveConnection {
       onStream: (stream, facts) => {
         this.#stream = stream;
         this.record.tls = facts;
-        this.record.destination = partyOf(endpoint.workload, endpoint, endpoint.workload.identity);
+        this.record.destination = partyOf(endpoint.workload, endpoint.workload.identity);
         const fd = this.#fd;
         this.#fd = -1;
         stream.attach(fd, this.#replay);
@@ -194,7 +197,7 @@ export class OutboundConnection implements LiveConnection {
               }
               this.#peer = check.peer;
               this.record.tls = session.facts();
-              this.record.destination = partyOf(endpoint.workload, endpoint, check.peer.spiffe.uri);
+              this.record.destination = partyOf(endpoint.workload, check.peer.spiffe.uri);
               this.#join(new TlsEnd(secured, session));
             },
           },

@@ -1,6 +1,7 @@
 import type { DataPlane } from '../connection/data-plane.ts';
-import { type Flags, type Party, recordRefusal, serviceFacts } from '../connection/record.ts';
-import { type Address, localAddress, originalDestination, resetOnClose } from '../native/socket.ts';
+import { serviceFacts } from '../connection/party.ts';
+import { type Flags, recordRefusal } from '../connection/record.ts';
+import { type Address, originalDestination, resetOnClose } from '../native/socket.ts';
 import type { Destination } from '../protocol/destinations.ts';
 import { Listener } from '../reactor/listener.ts';
 import { EndpointChoice } from './endpoint-choice.ts';
@@ -36,10 +37,10 @@ export class OutboundServer {
     this.#listen(at, (fd, from) => {
       const destination = this.#plane.view.service(service, port);
       if (destination === null) {
-        this.#refuse(fd, from, localAddress(fd), 'NO_ROUTE', `the mesh has no service ${service} with port ${port}`);
+        this.#refuse(fd, from, at, 'NO_ROUTE', `the mesh has no service ${service} with port ${port}`);
         return;
       }
-      this.#route(fd, from, localAddress(fd), destination);
+      this.#route(fd, from, at, destination);
     });
   }
 
@@ -83,7 +84,7 @@ export class OutboundServer {
       this.#refuse(fd, from, target, 'NO_ROUTE', route);
       return;
     }
-    new OutboundConnection(this.#plane, this.#pool, fd, this.#source(from), target, route);
+    new OutboundConnection(this.#plane, this.#pool, fd, this.#plane.self(), from, target, route);
   }
 
   /** A string says why there is none. */
@@ -114,10 +115,6 @@ export class OutboundServer {
     }
     choice.update(destination);
     return choice;
-  }
-
-  #source(from: Address): Party {
-    return { ...this.#plane.self(), address: from.address, port: from.port };
   }
 
   #refuse(fd: number, from: Address, target: Address, flags: Flags, reason: string): void {

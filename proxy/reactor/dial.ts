@@ -33,9 +33,10 @@ export class Dial implements EventHandler {
     }
   }
 
-  onEvents(): void {
+  onEvents(mask: number): void {
     if (this.#over) return;
-    const error = connectError(this.#fd);
+    // Writable and nothing else is connected (connect(2)); only otherwise is it worth asking.
+    const error = mask === EPOLLOUT ? 0 : connectError(this.#fd);
     if (error !== 0) {
       this.#fail(errnoName(error));
       return;

@@ -35,6 +35,8 @@ export class Listener implements EventHandler {
     this.#events = events;
     const fd = openListener(at, BACKLOG);
     if (fd < 0) throw Object.assign(new Error(errnoName(-fd)), { errno: -fd });
+    // Accepted sockets inherit it: one system call a listener, not one a connection.
+    setNoDelay(fd);
     this.#fd = fd;
     if (!loop.watch(fd, EPOLLIN, this)) throw new Error('epoll refuses the listener');
   }
@@ -54,7 +56,6 @@ export class Listener implements EventHandler {
         return;
       }
       const peer = peerOfLastAccept();
-      setNoDelay(fd);
       this.#events.onConnection(fd, peer);
     }
   }

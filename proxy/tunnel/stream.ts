@@ -246,10 +246,11 @@ export class TunnelStream implements EventHandler {
   #hold(bytes: Buffer): void {
     this.#backlogBytes += bytes.length;
     const last = this.#backlog.at(-1);
-    if (bytes.length >= CHUNK_BYTES) {
+    if (bytes.length >= CHUNK_BYTES || last === undefined) {
+      // Mostly it is the first words of a connection, for an application that is being dialled.
       this.#backlog.push(bytes);
       this.#tail = null;
-    } else if (this.#tail === null || last === undefined || this.#tailUsed + bytes.length > CHUNK_BYTES) {
+    } else if (this.#tail === null || this.#tailUsed + bytes.length > CHUNK_BYTES) {
       this.#tail = Buffer.allocUnsafeSlow(CHUNK_BYTES);
       this.#tailUsed = bytes.copy(this.#tail);
       this.#backlog.push(this.#tail.subarray(0, this.#tailUsed));
@@ -325,7 +326,8 @@ export class TunnelStream implements EventHandler {
   #endWrite(): void {
     if (this.#writeEnded) return;
     this.#writeEnded = true;
-    shutdownWrite(this.#fd);
+    // Where the application has ended as well, the close that follows says it all.
+    if (!this.#localEnded) shutdownWrite(this.#fd);
     this.#finishIfDone();
   }
 

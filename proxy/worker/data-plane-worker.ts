@@ -8,7 +8,7 @@ import type { JsonObject, PolicyMesh, PolicyWorkload } from '../../policy/types.
 import { AccessLog } from '../connection/access-log.ts';
 import type { DataPlane } from '../connection/data-plane.ts';
 import { MeshTls } from '../connection/mesh-tls.ts';
-import { type Party, partyOf } from '../connection/record.ts';
+import { type Party, partyOf } from '../connection/party.ts';
 import { SeriesBank } from '../connection/series.ts';
 import { ConnectionTable } from '../connection/table.ts';
 import { WorkerMetrics } from '../connection/worker-metrics.ts';
@@ -97,7 +97,7 @@ export class DataPlaneWorker {
     const { name, namespace, labels } = config.workload;
     const own = (): Party => {
       const known = view.workload(`${namespace}/${name}`);
-      return partyOf(known, { address: '', port: 0 }, this.#plane.tls.identity?.spiffeId ?? null);
+      return partyOf(known, this.#plane.tls.identity?.spiffeId ?? null);
     };
     const app = labels.app ?? name;
     this.#plane = {
