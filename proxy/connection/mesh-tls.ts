@@ -109,11 +109,17 @@ export class MeshTls {
     }
   }
 
-  /** Who the peer is, and whether it may be talked to at all: trust domain, revocation, and `expected` (a SPIFFE ID) where it is given. */
-  checkPeer(tls: TlsSession, expected: string | null): PeerCheck {
+  /**
+   * Who the peer is, and whether it may be talked to at all: trust domain, revocation, and `expected` (a SPIFFE ID) where it is given.
+   * @param generation `this.generation` when the handshake began: a session resumed across a change of trust has verified nothing
+   */
+  checkPeer(tls: TlsSession, expected: string | null, generation: number): PeerCheck {
     const result = readPeer(tls, this.#now());
     if (!result.ok) return result;
     const { peer } = result;
+    if (peer.root === null && generation !== this.generation) {
+      return { ok: false, reason: 'trust changed while an old session was being resumed' };
+    }
     if (peer.root === null) this.#resumed.set(peer, this.#removals);
     // The bundle may have changed while the handshake was under way.
     const reason = this.stillTrusted(peer);

@@ -45,8 +45,6 @@ export class WorkerHandle implements RolloutTarget {
   /** Wakes the worker's loop; null before `ready` and after the end. */
   #eventFd: number | null = null;
   #cause: string | null = null;
-  /** It said that it ends: its descriptors are its own to close. */
-  #orderly = false;
 
   constructor(url: URL, config: WorkerConfig, events: WorkerEvents) {
     this.index = config.index;
@@ -130,9 +128,8 @@ export class WorkerHandle implements RolloutTarget {
     }
     if (message.type === 'fatal') this.#cause ??= message.message;
     if (message.type === 'fatal' || message.type === 'drained') {
-      // It closes its descriptors itself, the eventfd among them: from here on their numbers may belong to others.
+      // It ends: nobody reads its port any more. What it has not closed and unmarked itself, the eventfd among it, is closed at its burial.
       this.#eventFd = null;
-      this.#orderly = true;
     }
     if (message.type === 'reply') {
       const question = this.#questions.get(message.id);
@@ -156,7 +153,7 @@ export class WorkerHandle implements RolloutTarget {
       refuse(new PosternError('ERR_WORKER_SILENT', `worker ${this.index} has ended`));
     }
     this.#questions.clear();
-    const closed = this.#orderly ? 0 : closeDescriptors(this.#descriptors);
+    const closed = closeDescriptors(this.#descriptors);
     this.#events.onEnd(this, this.#cause ?? `exit code ${exitCode}`, closed);
   }
 }

@@ -108,6 +108,7 @@ export class RedirectedServer {
       return;
     }
     this.#pending++;
+    const { generation } = tls;
     new TlsHandshake(loop, fd, tls.contexts.directServer, 'server', config.limits.handshakeTimeoutMs, {
       onFailed: (reason) => {
         this.#pending--;
@@ -115,7 +116,7 @@ export class RedirectedServer {
       },
       onSecured: (secured, session) => {
         this.#pending--;
-        const check = tls.checkPeer(session, null);
+        const check = tls.checkPeer(session, null, generation);
         if (check.ok) {
           const end = new TlsEnd(secured, session);
           this.#carry(secured, end, { target, from, peer: check.peer, transport: 'mtls', sni }, session);

@@ -56,7 +56,7 @@ export class TunnelServer {
     const { loop, tls, config } = this.#plane;
     const nobody = { onEvents: () => {}, onFault: () => loop.close(fd) };
     if (!loop.watch(fd, EPOLLIN, nobody)) return;
-    const { contexts } = tls;
+    const { contexts, generation } = tls;
     if (contexts === null) {
       this.#failed(from, 'no certificate yet');
       loop.close(fd);
@@ -69,7 +69,7 @@ export class TunnelServer {
       },
       onSecured: (secured, session) => {
         this.#handshakes.delete(handshake);
-        this.#secured(secured, session, from);
+        this.#secured(secured, session, from, generation);
       },
     });
     this.#handshakes.add(handshake);
@@ -80,8 +80,8 @@ export class TunnelServer {
     this.#plane.log('info', 'a tunnel was refused', { from: from.address, reason });
   }
 
-  #secured(fd: number, tls: TlsSession, from: Address): void {
-    const check = this.#plane.tls.checkPeer(tls, null);
+  #secured(fd: number, tls: TlsSession, from: Address, generation: number): void {
+    const check = this.#plane.tls.checkPeer(tls, null, generation);
     if (!check.ok || tls.alpn() !== 'h2') {
       this.#failed(from, check.ok ? 'the peer did not offer h2' : check.reason);
       tls.free();
@@ -170,6 +170,7 @@ class InboundTunnel {
       maxStreams: limits.maxStreamsPerTunnel,
       idleMs: limits.tunnelIdleTimeoutMs,
       streamIdleMs: limits.idleTimeoutMs,
+      streamWindow: limits.bufferBytes,
       staging: plane.staging,
     };
     plane.metrics.tunnels('inbound', 1);

@@ -26,6 +26,7 @@ const INFLATE_EMIT = 2;
 /** struct nghttp2_nv: name, value, namelen, valuelen, flags; padded. */
 const NV_SIZE = 40;
 const MAX_HEADERS = 128;
+const MAX_EMITTED = 4 * MAX_HEADERS;
 /** SETTINGS_HEADER_TABLE_SIZE that both sides use: the default, and the most we let a peer make us keep. */
 const TABLE_SIZE = 4096;
 
@@ -103,6 +104,7 @@ export class HpackDecoder {
   decode(address: number, length: number, maxBytes: number): DecodeResult {
     const headers: [string, string][] = [];
     let size = 0;
+    let count = 0;
     let at = address;
     let left = length;
     for (;;) {
@@ -114,6 +116,8 @@ export class HpackDecoder {
       if ((flags & INFLATE_EMIT) !== 0) {
         const nameLength = Number(emitted.bytes.readBigUInt64LE(16));
         const valueLength = Number(emitted.bytes.readBigUInt64LE(24));
+        // A block of one-byte references to long entries costs its sender nothing: beyond any use it is an attack.
+        if (++count > MAX_EMITTED) return { kind: 'broken' };
         size += nameLength + valueLength + 32;
         if (size <= maxBytes && headers.length < MAX_HEADERS) {
           headers.push([this.#text(0, nameLength), this.#text(8, valueLength)]);

@@ -91,11 +91,12 @@ export class OutboundConnection implements LiveConnection {
   }
 
   /** This endpoint did not work; another may. */
-  #next(flags: Flags, reason: string): void {
+  #next(flags: Flags, reason: string, innocent = false): void {
     if (this.#over) return;
     this.#giveUp = null;
     if (this.#picked !== null && this.#route.kind === 'mesh') {
-      this.#route.choice.failed(this.#picked);
+      if (innocent) this.#route.choice.release(this.#picked);
+      else this.#route.choice.failed(this.#picked);
       this.#picked = null;
     }
     this.#attempt(flags, reason);
@@ -141,15 +142,17 @@ export class OutboundConnection implements LiveConnection {
       this.record.established();
       return;
     }
+    // 0: it was not processed, by no fault of the endpoint's.
+    const innocent = status === 0;
     const reason = headers.find(([name]) => name === 'x-postern-reason')?.[1] ?? `CONNECT answered ${status}`;
-    if (status === 503 || status === 502 || status === 504) {
+    if (innocent || status === 503 || status === 502 || status === 504) {
       const taken = this.#stream?.takeSocket() ?? null;
       if (taken !== null) {
         this.#stream = null;
         this.#fd = taken.fd;
         this.#replay = taken.replay;
         this.#plane.loop.later(() => {
-          if (!this.#over) this.#next('CONNECT', `${endpoint.name}: ${reason}`);
+          if (!this.#over) this.#next('CONNECT', `${endpoint.name}: ${reason}`, innocent);
         });
         return;
       }
@@ -175,6 +178,7 @@ export class OutboundConnection implements LiveConnection {
           this.#next('TLS_FAILURE', 'no certificate yet');
           return;
         }
+        const { generation } = tls;
         const handshake = new TlsHandshake(
           loop,
           fd,
@@ -187,7 +191,7 @@ export class OutboundConnection implements LiveConnection {
               this.#next('TLS_FAILURE', `${endpoint.address}:${endpoint.port}: ${reason}`);
             },
             onSecured: (secured, session) => {
-              const check = tls.checkPeer(session, endpoint.workload.identity);
+              const check = tls.checkPeer(session, endpoint.workload.identity, generation);
               if (!check.ok) {
                 session.free();
                 loop.close(secured);

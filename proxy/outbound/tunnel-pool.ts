@@ -13,6 +13,10 @@ import { Tunnel } from '../tunnel/tunnel.ts';
 
 /** A tunnel may outlive our certificate of its making, so that long connections survive rotations, but not for ever. */
 const TUNNEL_OUTLIVES_CERTIFICATE_MS = 24 * 3_600_000;
+/** Tunnels to one workload: bulk flows everywhere, or a peer that allows no streams, must not make one of each connection. */
+const MAX_TUNNELS = 128;
+/** How long a ticket waits for the next handshake, which is as long as the server takes it. */
+const TICKET_MS = 600_000;
 /** Connections that wait for one tunnel to be made. */
 const MAX_WAITING = 10_000;
 
@@ -93,6 +97,8 @@ class TunnelGroup {
   #making: { cancel(): void } | null = null;
   #ticket: TlsTicket | null = null;
   #ticketGeneration = 0;
+  /** Armed while nothing but the ticket is left. */
+  readonly #forget = new Timer(() => this.#drop());
 
   constructor(plane: DataPlane, at: { address: string; port: number }, identity: string, onEmpty: () => void) {
     this.#plane = plane;
@@ -118,10 +124,13 @@ class TunnelGroup {
 
   /** The tunnel for a newcomer: one without bulk flows if there is any; null: make a new one. */
   #place(): Member | null {
+    let bulk: Member | null = null;
     for (const member of this.#members) {
-      if (member.tunnel.hasRoomForStream && !member.tunnel.bulk) return member;
+      if (!member.tunnel.hasRoomForStream) continue;
+      if (!member.tunnel.bulk) return member;
+      bulk = member;
     }
-    return null;
+    return this.#members.size < MAX_TUNNELS ? null : bulk;
   }
 
   #give(member: Member, seeker: StreamSeeker): void {
@@ -132,7 +141,8 @@ class TunnelGroup {
   }
 
   #make(): void {
-    if (this.#making !== null) return;
+    // At the limit those who wait get their stream when one ends.
+    if (this.#making !== null || this.#members.size >= MAX_TUNNELS) return;
     const { loop, config } = this.#plane;
     this.#making = new Dial(loop, this.#at, config.outbound.mark, config.limits.connectTimeoutMs, {
       onConnected: (fd) => this.#handshake(fd),
@@ -175,7 +185,7 @@ class TunnelGroup {
   }
 
   #secured(fd: number, tls: TlsSession, generation: number): void {
-    const check = this.#plane.tls.checkPeer(tls, this.#identity);
+    const check = this.#plane.tls.checkPeer(tls, this.#identity, generation);
     if (!check.ok || tls.alpn() !== 'h2') {
       const reason = check.ok ? 'the peer does not speak h2' : check.reason;
       tls.free();
@@ -190,6 +200,7 @@ class TunnelGroup {
       maxStreams: limits.maxStreamsPerTunnel,
       idleMs: limits.tunnelIdleTimeoutMs,
       streamIdleMs: limits.idleTimeoutMs,
+      streamWindow: limits.bufferBytes,
       staging: this.#plane.staging,
     };
     const expiry = new Timer(() => member.tunnel.close('its certificate expired long ago', ErrorCode.NO_ERROR));
@@ -238,6 +249,14 @@ class TunnelGroup {
 
   #dropIfEmpty(): void {
     if (this.#members.size > 0 || this.#waiting.size > 0 || this.#making !== null) return;
+    if (this.#ticket !== null && !this.#forget.armed) this.#plane.loop.arm(this.#forget, TICKET_MS);
+    if (this.#ticket !== null) return;
+    this.#plane.loop.cancel(this.#forget);
+    this.#onEmpty();
+  }
+
+  #drop(): void {
+    if (this.#members.size > 0 || this.#waiting.size > 0 || this.#making !== null) return;
     this.#ticket?.free();
     this.#ticket = null;
     this.#onEmpty();
@@ -258,6 +277,7 @@ class TunnelGroup {
     this.#ticket?.free();
     this.#ticket = null;
     this.#ticketGeneration = 0;
+    this.#dropIfEmpty();
     for (const member of [...this.#members]) member.tunnel.drain();
   }
 

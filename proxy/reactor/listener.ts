@@ -56,7 +56,12 @@ export class Listener implements EventHandler {
         return;
       }
       const peer = peerOfLastAccept();
-      this.#events.onConnection(fd, peer);
+      try {
+        this.#events.onConnection(fd, peer);
+      } catch (error) {
+        this.#loop.discard(fd);
+        throw error;
+      }
     }
   }
 

@@ -84,8 +84,20 @@ export class Loop {
     if (mask === before || this.#handlers[fd] === undefined) return;
     this.#masks[fd] = mask;
     if (mask === 0) this.#epoll.remove(fd);
-    else if (before === 0) this.#epoll.add(fd, mask);
-    else this.#epoll.modify(fd, mask);
+    else if (before !== 0) this.#epoll.modify(fd, mask);
+    else if (!this.#epoll.add(fd, mask)) {
+      // Nothing would ever wake it again.
+      const handler = this.#handlers[fd];
+      this.later(() => {
+        if (this.#handlers[fd] === handler) handler?.onFault(new Error('epoll refuses the descriptor'));
+      });
+    }
+  }
+
+  /** Closes a descriptor whether it is watched yet or not: for whoever does not know how far a failure came. */
+  discard(fd: number): void {
+    if (this.#handlers[fd] === undefined) closeDescriptor(fd);
+    else this.close(fd);
   }
 
   /** Hands a watched descriptor to another handler. */

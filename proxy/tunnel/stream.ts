@@ -13,7 +13,6 @@ const QUANTUM = 64 * 1024;
 /** A client's bytes that may leave before the answer to CONNECT; kept until then, so that another endpoint can be tried without loss. */
 const OPTIMISTIC_BYTES = 16 * 1024;
 /** A stream's receive window at first, and what it grows to while the application keeps up: a slow reader never makes us hold more than the first. */
-export const INITIAL_STREAM_WINDOW = 256 * 1024;
 const MAX_STREAM_WINDOW = 4 * 1024 * 1024;
 /** A stream that carries more than this within BULK_EPOCH_MS is bulk: newcomers stay away from its tunnel. */
 const BULK_BYTES = 1024 * 1024;
@@ -26,7 +25,7 @@ const LINGER_MS = 60_000;
 export type StreamEnd = 'closed' | 'aborted' | 'refused' | 'idle';
 
 export interface StreamOwner {
-  /** Client only: the answer to CONNECT. After a non-200 one the stream is over and `takeSocket` gives the application's socket back. */
+  /** Client only: the answer to CONNECT; status 0: none will come, and nothing was processed. After a non-200 one the stream is over and `takeSocket` gives the application's socket back. */
   onResponse(status: number, headers: HeaderList): void;
   /** Once; nothing of the stream is left. `detail` says what failed, empty after a clean end. */
   onEnd(how: StreamEnd, detail: string): void;
@@ -41,8 +40,8 @@ export class TunnelStream implements EventHandler {
   readonly id: number;
   owner: StreamOwner | null = null;
   sendWindow: number;
-  #receiveWindow = INITIAL_STREAM_WINDOW;
-  #windowSize = INITIAL_STREAM_WINDOW;
+  #receiveWindow: number;
+  #windowSize: number;
   #uncredited = 0;
   /** -1 until the application's socket is attached. */
   #fd = -1;
@@ -71,6 +70,8 @@ export class TunnelStream implements EventHandler {
     this.tunnel = tunnel;
     this.id = id;
     this.sendWindow = sendWindow;
+    this.#receiveWindow = tunnel.streamWindow;
+    this.#windowSize = tunnel.streamWindow;
     this.lastActivity = tunnel.loop.now;
   }
 
@@ -214,9 +215,9 @@ export class TunnelStream implements EventHandler {
     this.#end('refused', `CONNECT answered ${status}`, ErrorCode.CANCEL);
   }
 
-  /** Client, before the answer: the owner may take the socket back as after a 503. */
+  /** Client, before the answer: the owner may take the socket back. */
   #offerSocket(): void {
-    if (!this.#over && this.#replay !== null) this.owner?.onResponse(503, []);
+    if (!this.#over && this.#replay !== null) this.owner?.onResponse(0, []);
   }
 
   /** Bytes from the peer, at `address`, valid during the call only. */

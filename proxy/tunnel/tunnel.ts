@@ -21,7 +21,7 @@ import {
   writeFrameHeader,
 } from './frames.ts';
 import { CONTROL_RESERVE, STAGING_BYTES, type StagingPool } from './staging.ts';
-import { INITIAL_STREAM_WINDOW, type StreamOwner, TunnelStream } from './stream.ts';
+import { type StreamOwner, TunnelStream } from './stream.ts';
 
 /** Receive window of the whole tunnel. It is given back on receipt, so that a blocked application blocks its own stream alone … */
 const TUNNEL_WINDOW = 16 * 1024 * 1024;
@@ -64,6 +64,8 @@ export interface TunnelEvents {
 export interface TunnelOptions {
   readonly maxStreams: number;
   readonly idleMs: number;
+  /** A stream's receive window at first: what is held for an application that does not read. Bytes. */
+  readonly streamWindow: number;
   /** A stream without a byte for so long is ended. */
   readonly streamIdleMs: number;
   readonly staging: StagingPool;
@@ -154,6 +156,10 @@ export class Tunnel implements EventHandler {
     loop.arm(this.#check, CHECK_MS);
     this.#sendOpening();
     if (tls.hasPending()) loop.later(() => this.#readTunnel());
+  }
+
+  get streamWindow(): number {
+    return this.#options.streamWindow;
   }
 
   get streamCount(): number {
@@ -317,7 +323,7 @@ export class Tunnel implements EventHandler {
     const settings: readonly (readonly [number, number])[] = [
       [Setting.ENABLE_PUSH, 0],
       [Setting.MAX_CONCURRENT_STREAMS, this.isClient ? 0 : this.#options.maxStreams],
-      [Setting.INITIAL_WINDOW_SIZE, INITIAL_STREAM_WINDOW],
+      [Setting.INITIAL_WINDOW_SIZE, this.streamWindow],
       [Setting.MAX_FRAME_SIZE, OUR_MAX_FRAME],
       [Setting.MAX_HEADER_LIST_SIZE, MAX_HEADER_LIST],
     ];

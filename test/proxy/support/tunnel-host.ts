@@ -10,7 +10,7 @@ import type { Loop } from '../../../proxy/reactor/loop.ts';
 import { TlsHandshake } from '../../../proxy/reactor/tls-handshake.ts';
 import { StagingPool } from '../../../proxy/tunnel/staging.ts';
 import { TunnelStream } from '../../../proxy/tunnel/stream.ts';
-import { Tunnel, type TunnelEvents } from '../../../proxy/tunnel/tunnel.ts';
+import { Tunnel, type TunnelEvents, type TunnelOptions } from '../../../proxy/tunnel/tunnel.ts';
 import { hostLoop } from './loop-host.ts';
 
 /** Two ends of tunnels in one loop: what comes to `listen` goes through a tunnel to `tunnel`, and from there to what CONNECT names. */
@@ -86,9 +86,9 @@ class Host {
     });
   }
 
-  #options(): { maxStreams: number; idleMs: number; streamIdleMs: number; staging: StagingPool } {
+  #options(): TunnelOptions {
     const { maxStreams, streamIdleMs } = this.#start;
-    return { maxStreams, idleMs: LONG_MS, streamIdleMs, staging: this.#staging };
+    return { maxStreams, idleMs: LONG_MS, streamIdleMs, streamWindow: 262_144, staging: this.#staging };
   }
 
   #acceptTunnel(fd: number): void {
@@ -191,7 +191,7 @@ class Host {
       ],
       {
         onResponse: (status) => {
-          const back = status === 503 ? stream.takeSocket() : null;
+          const back = status === 503 || status === 0 ? stream.takeSocket() : null;
           if (back === null) return;
           taken = true;
           this.#loop.later(() => this.#withTunnel((next) => this.#join(next, back.fd, attempt + 1, back.replay)));
