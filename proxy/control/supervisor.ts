@@ -125,7 +125,7 @@ export class Supervisor {
   async close(): Promise<void> {
     this.#closed = true;
     for (const { cancelTimer } of this.#seats) cancelTimer();
-    await Promise.all(this.#handles().map((handle) => handle.terminate()));
+    await Promise.all(this.#handles().map((handle) => handle.end()));
   }
 
   #handles(): WorkerHandle[] {

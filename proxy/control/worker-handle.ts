@@ -29,7 +29,18 @@ interface Question {
 const ONE = new BigUint64Array([1n]);
 /** Half of a worker's young generation, at most; it grows to that under load only. MB. */
 const WORKER_SEMI_SPACE_MB = 8;
+/** How long an orderly end waits for a thread that is coming up, and then for its end. */
+const START_PATIENCE_MS = 5000;
+const END_PATIENCE_MS = 2000;
 const QUERY_DEADLINE_MS = 2000;
+
+/** Waits for `what`, but not longer. */
+async function within(what: Promise<void>, ms: number): Promise<void> {
+  const limit = Promise.withResolvers<void>();
+  const timer = setTimeout(limit.resolve, ms);
+  await Promise.race([what, limit.promise]);
+  clearTimeout(timer);
+}
 
 /** One data-plane thread and what the control thread shares with it. Owns the thread, the port and, where the thread ended by accident, its descriptors. */
 export class WorkerHandle implements RolloutTarget {
@@ -45,6 +56,10 @@ export class WorkerHandle implements RolloutTarget {
   /** Wakes the worker's loop; null before `ready` and after the end. */
   #eventFd: number | null = null;
   #cause: string | null = null;
+  /** It is ready. */
+  readonly #up = Promise.withResolvers<void>();
+  /** It is gone. */
+  readonly #over = Promise.withResolvers<void>();
 
   constructor(url: URL, config: WorkerConfig, events: WorkerEvents) {
     this.index = config.index;
@@ -102,7 +117,20 @@ export class WorkerHandle implements RolloutTarget {
     void this.terminate();
   }
 
-  /** Ends the thread; `onEnd` follows. */
+  /**
+   * Ends the thread in order, which is let come up and then asked; `onEnd` follows. Only one that does not answer is terminated: inside a native
+   * call that is creating JavaScript objects, as while it binds its C functions, that would abort the process.
+   */
+  async end(): Promise<void> {
+    this.#cause ??= 'ended';
+    const over = this.#over.promise;
+    await within(Promise.race([this.#up.promise, over]), START_PATIENCE_MS);
+    if (this.#eventFd !== null) this.send({ type: 'drain', deadlineMs: 0 });
+    await within(over, END_PATIENCE_MS);
+    await this.terminate();
+  }
+
+  /** Ends the thread wherever it is; `onEnd` follows. */
   async terminate(): Promise<void> {
     this.#cause ??= 'terminated';
     const ended = this.#thread.terminate();
@@ -123,6 +151,7 @@ export class WorkerHandle implements RolloutTarget {
   #receive(message: FromWorker): void {
     if (message.type === 'ready') {
       this.#eventFd = message.eventFd;
+      this.#up.resolve();
       // What was posted between the worker's first look at its port and this moment has not been announced.
       this.#wake();
     }
@@ -154,6 +183,7 @@ export class WorkerHandle implements RolloutTarget {
     }
     this.#questions.clear();
     const closed = closeDescriptors(this.#descriptors);
+    this.#over.resolve();
     this.#events.onEnd(this, this.#cause ?? `exit code ${exitCode}`, closed);
   }
 }

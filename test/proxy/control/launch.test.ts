@@ -40,6 +40,14 @@ it('`postern proxy` ends with the exit code and the message of what is wrong', a
   expect(proxy.child.stderr.join('\n')).toMatch(/^postern: no certificate for shop\/orders: .*token-used/);
 });
 
+it('ends so however far its data plane has come up by then', async () => {
+  for (let round = 0; round < 8; round++) {
+    const proxy = await SidecarProcess.start(controlPlane, {}, {}, [CLI, 'proxy', '--config']);
+    expect(await proxy.child.exited).toEqual({ code: 77, signal: null });
+    await proxy.remove();
+  }
+});
+
 it('`postern proxy` ends with 78 where the settings are wrong', async () => {
   const child = Child.start('postern', process.execPath, [CLI, 'proxy', '--config', '/dev/null']);
   expect((await child.exited).code).toBe(78);
