@@ -84,7 +84,6 @@ export const FIXED = {
     lingerMs: 5_000,
     /** After a restart the workloads known before are believed this long, so that nobody loses its endpoints meanwhile. */
     restartGraceMs: 60_000,
-    persistMs: 1_000,
   },
   server: {
     maxConnections: 20_000,

@@ -9,7 +9,6 @@ import { AdminSocket } from './admin-socket.ts';
 import { administrationOf } from './ca/administration.ts';
 import { RootRotation } from './ca/rotation.ts';
 import { type ControlPlaneConfig, FIXED } from './config.ts';
-import { Debounce } from './debounce.ts';
 import { Identity } from './identity.ts';
 import { ControlPlaneMetrics } from './metrics.ts';
 import { ProblemLog } from './problem-log.ts';
@@ -50,7 +49,8 @@ export class ControlPlane {
   readonly #registrations: Registrations;
   readonly #registry: MeshRegistry;
   readonly #pusher: Pusher;
-  readonly #persist: Debounce;
+  /** Workloads have come or gone since their list was saved. */
+  #unsaved = false;
   readonly #listener: TlsListener;
   readonly #certificate: ServerCertificate;
   readonly #rotation: RootRotation;
@@ -72,10 +72,13 @@ export class ControlPlane {
     this.#owned.defer(() => identity.close());
     this.#problems = new ProblemLog(log, metrics);
     this.#store = new RegistrationStore(config.dataDir, config.trustDomain);
-    this.#persist = new Debounce(FIXED.registry.persistMs, 5 * FIXED.registry.persistMs, () => this.#saveWorkloads());
     this.#registry = new MeshRegistry({
       inputs: () => this.#inputs(),
-      publish: (snapshot, changedAt) => this.#pusher.publish(snapshot, changedAt),
+      publish: (snapshot, changedAt) => {
+        // Whom others are told of is known after a crash, too: or a restart would take their endpoints away for a moment.
+        if (this.#unsaved) this.#saveWorkloads();
+        this.#pusher.publish(snapshot, changedAt);
+      },
       onProblems: (problems) => this.#problems.set('mesh', problems),
       metrics: this.#metrics,
       log,
@@ -170,7 +173,6 @@ export class ControlPlane {
     // Before the streams end: these are the workloads to believe in after a restart.
     if (this.#state === 'ready') this.#saveWorkloads();
     this.#state = 'stopping';
-    this.#persist.stop();
     this.#registry.stop();
     this.#pusher.stop();
     this.#registrations.stop();
@@ -271,12 +273,13 @@ export class ControlPlane {
 
   #workloadsChanged(): void {
     this.#registry.changed();
-    this.#persist.trigger();
+    this.#unsaved = true;
   }
 
   #saveWorkloads(): void {
     try {
       this.#store.saveWorkloads(this.#registrations.list());
+      this.#unsaved = false;
     } catch (error) {
       this.#metrics.storageErrors.inc();
       this.#log.error(`the list of connected workloads could not be saved; streams go on: ${messageOf(error)}`);

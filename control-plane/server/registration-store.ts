@@ -14,7 +14,7 @@ const MAX_LABEL_SETS = 64;
 /**
  * `<dataDir>/registrations.json`: which labels each identity may register with, as its join tokens said, and which workloads were connected last.
  *
- * A binding is on disk before it counts. Losing the list of workloads costs only endpoints for a moment after a restart, so it is written behind.
+ * A binding is on disk before it counts. The list of workloads is saved before others are told of them; a full disk costs endpoints for a moment after a restart.
  */
 export class RegistrationStore {
   readonly #path: string;
