@@ -12,6 +12,9 @@ export interface OwnIdentity {
   readonly notAfter: number;
 }
 
+/** A tunnel may outlive the certificate that it was opened with, so that long connections survive rotations, but not for ever. */
+export const TUNNEL_OUTLIVES_CERTIFICATE_MS = 24 * 3_600_000;
+
 /** HTTP/2 of the tunnel. */
 const TUNNEL_ALPN = ['h2'];
 /** Istio's names for direct mutual TLS; `istio-peer-exchange` would promise a metadata exchange that we do not speak. */

@@ -62,7 +62,8 @@ export class WorkerMetrics {
   }
 
   handshakeFailure(direction: 'inbound' | 'outbound', reason: string): void {
-    const short = reason.slice(0, MAX_REASON);
+    // Which identity was found is for the log; as a label it would be the peer's choice.
+    const short = reason.replace(/: (expected|spiffe).*$/, '').slice(0, MAX_REASON);
     this.#count('postern_handshake_failures_total', `${direction}|${short}`, () => ({ direction, reason: short }));
   }
 

@@ -130,7 +130,7 @@ export class RedirectedServer {
   }
 
   #handshakeFailed(from: Address, target: Address, reason: string): void {
-    this.#plane.metrics.handshakeFailure('inbound', reason.replace(/: (expected|spiffe).*$/, ''));
+    this.#plane.metrics.handshakeFailure('inbound', reason);
     recordRefusal(this.#plane, 'inbound', from, target, 'TLS_FAILURE', reason);
   }
 

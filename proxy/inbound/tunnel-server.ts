@@ -1,4 +1,5 @@
 import type { DataPlane } from '../connection/data-plane.ts';
+import { TUNNEL_OUTLIVES_CERTIFICATE_MS } from '../connection/mesh-tls.ts';
 import { type Party, partyOfCaller } from '../connection/party.ts';
 import type { PeerIdentity } from '../connection/peer-identity.ts';
 import { EPOLLIN } from '../native/epoll.ts';
@@ -17,8 +18,6 @@ import type { Application } from './application.ts';
 import type { Authorizer } from './authorizer.ts';
 import { type InboundCarrier, InboundConnection } from './inbound-connection.ts';
 
-/** A tunnel may outlive the certificate that it was opened with, so that long connections survive rotations, but not for ever. */
-export const TUNNEL_OUTLIVES_CERTIFICATE_MS = 24 * 3_600_000;
 /** Of what a peer sent, so much comes back in the reason of a refusal. */
 const MAX_ECHO = 40;
 
@@ -76,7 +75,7 @@ export class TunnelServer {
   }
 
   #failed(from: Address, reason: string): void {
-    this.#plane.metrics.handshakeFailure('inbound', reason.replace(/: (expected|spiffe).*$/, ''));
+    this.#plane.metrics.handshakeFailure('inbound', reason);
     this.#plane.log('info', 'a tunnel was refused', { from: from.address, reason });
   }
 

@@ -195,7 +195,7 @@ export class OutboundConnection implements LiveConnection {
               if (!check.ok) {
                 session.free();
                 loop.close(secured);
-                this.#plane.metrics.handshakeFailure('outbound', check.reason.replace(/: (expected|spiffe).*$/, ''));
+                this.#plane.metrics.handshakeFailure('outbound', check.reason);
                 this.#next('IDENTITY_ERROR', `${endpoint.address}:${endpoint.port}: ${check.reason}`);
                 return;
               }

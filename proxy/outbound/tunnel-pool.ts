@@ -1,4 +1,5 @@
 import type { DataPlane } from '../connection/data-plane.ts';
+import { TUNNEL_OUTLIVES_CERTIFICATE_MS } from '../connection/mesh-tls.ts';
 import type { PeerIdentity } from '../connection/peer-identity.ts';
 import type { Flags } from '../connection/record.ts';
 import type { HeaderList } from '../native/hpack.ts';
@@ -11,8 +12,6 @@ import { ErrorCode } from '../tunnel/frames.ts';
 import type { StreamOwner, TunnelStream } from '../tunnel/stream.ts';
 import { Tunnel } from '../tunnel/tunnel.ts';
 
-/** A tunnel may outlive our certificate of its making, so that long connections survive rotations, but not for ever. */
-const TUNNEL_OUTLIVES_CERTIFICATE_MS = 24 * 3_600_000;
 /** Tunnels to one workload: bulk flows everywhere, or a peer that allows no streams, must not make one of each connection. */
 const MAX_TUNNELS = 128;
 /** How long a ticket waits for the next handshake, which is as long as the server takes it. */
@@ -190,7 +189,7 @@ class TunnelGroup {
       const reason = check.ok ? 'the peer does not speak h2' : check.reason;
       tls.free();
       this.#plane.loop.close(fd);
-      this.#plane.metrics.handshakeFailure('outbound', reason.replace(/: (expected|spiffe).*$/, ''));
+      this.#plane.metrics.handshakeFailure('outbound', reason);
       this.#fail(reason === 'revoked' ? 'CERT_REVOKED' : 'IDENTITY_ERROR', `${this.#where()}: ${reason}`);
       return;
     }
