@@ -1,0 +1,6 @@
+/** Node's own methods behind `toString('latin1')` and `write(text, 'latin1')`, undocumented but there since io.js: without the search for the encoding they cost half. */
+interface Buffer<TArrayBuffer extends ArrayBufferLike = ArrayBufferLike> {
+  latin1Slice(start: number, end: number): string;
+  /** @returns bytes written. */
+  latin1Write(text: string, at: number): number;
+}
