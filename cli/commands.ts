@@ -15,6 +15,7 @@ export const COMMANDS: { readonly [name: string]: () => Promise<CommandModule> }
   status: () => import('./commands/status.ts'),
   validate: () => import('./commands/validate.ts'),
   authn: () => import('./commands/authn.ts'),
+  authz: () => import('./commands/authz.ts'),
   token: () => import('./commands/token.ts'),
   ca: () => import('./commands/ca.ts'),
   revoke: () => import('./commands/revoke.ts'),

@@ -13,6 +13,19 @@ export interface MeshConfigResource {
   readonly outboundTrafficPolicy: 'ALLOW_ANY' | 'REGISTRY_ONLY';
   /** What happens to inbound traffic where no ALLOW policy selects the workload: Istio's meaning, or deny. */
   readonly defaultAction: 'ALLOW' | 'DENY';
+  /** How a request's path is made plain before policies and the application see it. Istio's default is BASE. */
+  readonly pathNormalization: PathNormalization;
+  /** External authorizers that a CUSTOM policy may name. */
+  readonly extensionProviders: readonly ExtensionProvider[];
+}
+
+/** Istio's `pathNormalization.normalization`; DEFAULT is read as BASE. */
+export type PathNormalization = 'NONE' | 'BASE' | 'MERGE_SLASHES' | 'DECODE_AND_MERGE_SLASHES';
+
+export interface ExtensionProvider {
+  readonly name: string;
+  /** `envoyExtAuthzHttp` or `envoyExtAuthzGrpc`. */
+  readonly protocol: 'http' | 'grpc';
 }
 
 /** The roots that peers' certificates must chain to; two or more during a rotation. Exactly one, named `roots`. */
@@ -34,9 +47,20 @@ export interface RevocationsResource {
 
 /** A `security.istio.io` object as its author wrote it (JSON value), already validated by the control plane. `name` is `<namespace>/<name>`. */
 export interface PolicyResource {
-  readonly kind: 'AuthorizationPolicy' | 'PeerAuthentication';
+  readonly kind: 'AuthorizationPolicy' | 'PeerAuthentication' | 'RequestAuthentication';
   readonly name: string;
   readonly object: { readonly [key: string]: unknown };
+}
+
+/**
+ * The keys of a token issuer, as the control plane fetched them. `name` is the URI that a RequestAuthentication names (`jwksUri`), or for OIDC
+ * discovery the URI of the issuer's `/.well-known/openid-configuration`. Inline keys stay in the RequestAuthentication.
+ */
+export interface JwksResource {
+  readonly kind: 'Jwks';
+  readonly name: string;
+  /** RFC 7517 JWK Set as JSON text, public keys only. Null: they could never be fetched, so that every token of the issuer is refused. */
+  readonly jwks: string | null;
 }
 
 /** How a workload is reached: Postern's and ztunnel's tunnel, an Istio sidecar's direct mTLS, or plaintext. */
@@ -98,6 +122,7 @@ export type Resource =
   | TrustBundleResource
   | RevocationsResource
   | PolicyResource
+  | JwksResource
   | WorkloadResource
   | ServiceResource;
 

@@ -1,4 +1,5 @@
 import { type IpAddress, parseIp } from './ip.ts';
+import type { RequestFacts } from './request-facts.ts';
 import type { ConnectionAttributes } from './types.ts';
 
 /** A peer's principal in the parts that policies ask about. */
@@ -18,12 +19,15 @@ export class Facts {
   readonly source: SourceIdentity | null;
   readonly destinationPort: number;
   readonly sni: string;
+  /** Of the request that is being decided; null on TCP. */
+  readonly request: RequestFacts | null;
   readonly #attributes: ConnectionAttributes;
   #sourceAddress: IpAddress | null | undefined;
   #destinationAddress: IpAddress | null | undefined;
 
-  constructor(attributes: ConnectionAttributes) {
+  constructor(attributes: ConnectionAttributes, request: RequestFacts | null = null) {
     this.#attributes = attributes;
+    this.request = request;
     this.source = readIdentity(attributes.sourcePrincipal);
     this.destinationPort = attributes.destinationPort;
     this.sni = attributes.sni;
@@ -40,6 +44,11 @@ export class Facts {
       this.#destinationAddress = readAddress(this.#attributes.destinationIp);
     }
     return this.#destinationAddress;
+  }
+
+  /** Who the nearest proxy before the peer says was its client, where there is a readable one; else the peer. */
+  get remoteAddress(): IpAddress | null {
+    return this.request?.forwardedFor ?? this.sourceAddress;
   }
 
   get sourceIpText(): string {

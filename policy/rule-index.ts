@@ -1,30 +1,15 @@
+import { append, type Bucket, type Ranked, take } from './buckets.ts';
 import { CidrIndex } from './cidr-index.ts';
+import { type CompiledClause, type CompiledRule, NO_NAMES, ruleMatches } from './compiled-rule.ts';
 import type { Facts } from './facts.ts';
-import type { IndexKey } from './tcp-condition.ts';
-import { ruleMatches, type TcpClause, type TcpRule } from './tcp-rule.ts';
+import { type IndexKey, KeyCensus } from './index-key.ts';
+import { RequestIndex } from './request-index.ts';
 
-/** A rule and its place among those of its set, by id. */
-interface Ranked {
-  readonly rank: number;
-  readonly rule: TcpRule;
-}
-type Bucket = readonly Ranked[];
-
-/** Which keys tell callers apart best; the lower the better. The workload's own address is nearly always the same. */
-const COARSENESS: { readonly [kind in IndexKey['kind']]: number } = {
-  principal: 0,
-  serviceAccount: 0,
-  namespace: 1,
-  sourceAddress: 1,
-  sni: 2,
-  trustDomain: 3,
-  port: 3,
-  destinationAddress: 4,
-};
+const NO_BUCKETS: readonly Bucket[] = [];
 
 /**
  * The rules of one action, found by what is exact in them. Each rule is filed under every key of one part of it that must hold (all alternatives
- * of `from`, all of `to`, or one condition of `when`), so a connection finds it wherever it can match; a rule without such a part
+ * of `from`, all of `to`, or one condition of `when`), so a connection or request finds it wherever it can match; a rule without such a part
  * is tried always. What is found is then asked in full: the index only ever decides which rules need not be asked.
  */
 export class RuleSet {
@@ -39,50 +24,28 @@ export class RuleSet {
     destinationAddress: new CidrIndex<Ranked>(),
   };
   #hasAddresses = { sourceAddress: false, destinationAddress: false };
+  /** Null where no rule is found by its request. */
+  #byRequest: RequestIndex | null = null;
 
-  constructor(rules: readonly TcpRule[]) {
+  constructor(rules: readonly CompiledRule[]) {
     const byId = rules.toSorted((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0));
     this.#all = byId.map((rule, rank) => ({ rank, rule }));
-    for (const ranked of this.#all) this.#file(ranked);
+    const census = new KeyCensus();
+    for (const rule of byId) countKeys(rule, census);
+    for (const ranked of this.#all) this.#file(ranked, census);
   }
 
   get size(): number {
     return this.#all.length;
   }
 
-  /** The rule with the smallest id of those that match. */
-  first(facts: Facts): TcpRule | null {
-    let best: Ranked | null = null;
-    for (const bucket of this.#buckets(facts)) {
-      for (const ranked of bucket) {
-        // Every bucket is in the order of ids.
-        if (best !== null && ranked.rank >= best.rank) break;
-        if (ruleMatches(ranked.rule, facts)) best = ranked;
-      }
-    }
-    return best?.rule ?? null;
-  }
-
-  /** Names of the policies of which a rule matches, sorted. */
-  policies(facts: Facts): readonly string[] {
-    const names = new Set<string>();
-    for (const { rule } of this.#buckets(facts).flat()) {
-      if (!names.has(rule.policy) && ruleMatches(rule, facts)) names.add(rule.policy);
-    }
-    return [...names].sort();
-  }
-
-  /** How many rules a decision on this connection asks at most: what its cost grows with. */
-  candidates(facts: Facts): number {
-    return this.#buckets(facts).reduce((sum, bucket) => sum + bucket.length, 0);
-  }
-
-  #buckets(facts: Facts): Bucket[] {
-    if (this.#all.length === 0) return [];
+  /** The rules that a connection leads to, whatever its requests: to be found once for all of them. */
+  ofConnection(facts: Facts): readonly Bucket[] {
+    if (this.#all.length === 0) return NO_BUCKETS;
     const { source } = facts;
     // An identity of another form has no parts to look up.
     if (source !== null && source.plain === null) return [this.#all];
-    const found: Bucket[] = [this.#always];
+    const found: Bucket[] = this.#always.length === 0 ? [] : [this.#always];
     if (source?.plain) {
       const { namespace, serviceAccount } = source.plain;
       take(found, this.#byText.principal, source.principal);
@@ -102,8 +65,29 @@ export class RuleSet {
     return found;
   }
 
-  #file(ranked: Ranked): void {
-    const keys = bestKeys(ranked.rule);
+  /** The rule with the smallest id of those that match. `connection`: what `ofConnection` found. */
+  first(facts: Facts, connection: readonly Bucket[] = this.ofConnection(facts)): CompiledRule | null {
+    const best = firstOf(connection, facts, null);
+    return (this.#byRequest === null ? best : firstOf(this.#byRequest.find(facts), facts, best))?.rule ?? null;
+  }
+
+  /** Names of the policies of which a rule matches, sorted. */
+  policies(facts: Facts, connection: readonly Bucket[] = this.ofConnection(facts)): readonly string[] {
+    const names = new Set<string>();
+    for (const bucket of [...connection, ...(this.#byRequest?.find(facts) ?? NO_BUCKETS)]) {
+      for (const { rule } of bucket) if (!names.has(rule.policy) && ruleMatches(rule, facts)) names.add(rule.policy);
+    }
+    return names.size === 0 ? NO_NAMES : [...names].sort();
+  }
+
+  /** How many rules a decision asks at most: what its cost grows with. */
+  candidates(facts: Facts): number {
+    const found = [...this.ofConnection(facts), ...(this.#byRequest?.find(facts) ?? NO_BUCKETS)];
+    return found.reduce((sum, bucket) => sum + bucket.length, 0);
+  }
+
+  #file(ranked: Ranked, census: KeyCensus): void {
+    const keys = bestKeys(ranked.rule, census);
     if (keys === null) {
       this.#always.push(ranked);
       return;
@@ -112,53 +96,60 @@ export class RuleSet {
   }
 
   #fileUnder(key: IndexKey, ranked: Ranked): void {
-    if (key.kind === 'sourceAddress' || key.kind === 'destinationAddress') {
-      this.#hasAddresses[key.kind] = true;
-      this.#byAddress[key.kind].add(key.value, ranked);
-    } else if (key.kind === 'port') {
-      append(this.#byPort, key.value, ranked);
-    } else {
-      append(this.#byText[key.kind], key.value, ranked);
+    switch (key.kind) {
+      case 'sourceAddress':
+      case 'destinationAddress':
+        this.#hasAddresses[key.kind] = true;
+        this.#byAddress[key.kind].add(key.value, ranked);
+        return;
+      case 'port':
+        append(this.#byPort, key.value, ranked);
+        return;
+      case 'principal':
+      case 'serviceAccount':
+      case 'namespace':
+      case 'trustDomain':
+      case 'sni':
+        append(this.#byText[key.kind], key.value, ranked);
+        return;
+      default:
+        this.#byRequest ??= new RequestIndex();
+        this.#byRequest.file(key, ranked);
     }
   }
 }
 
-function take<K>(found: Bucket[], buckets: ReadonlyMap<K, Bucket>, key: K): void {
-  const bucket = buckets.get(key);
-  if (bucket !== undefined) found.push(bucket);
-}
-
-function append<K>(buckets: Map<K, Ranked[]>, key: K, ranked: Ranked): void {
-  const bucket = buckets.get(key);
-  if (bucket === undefined) buckets.set(key, [ranked]);
-  // Rules come one after another: one that is filed under a key twice is last in its bucket.
-  else if (bucket.at(-1) !== ranked) bucket.push(ranked);
-}
-
-/** The keys of that part of a rule which tells callers apart best, null where no part has keys. */
-function bestKeys(rule: TcpRule): readonly IndexKey[] | null {
-  const parts = [keysOfAlternatives(rule.from), keysOfAlternatives(rule.to), keysOfClause(rule.when)];
-  return finest(parts);
-}
-
-function keysOfAlternatives(clauses: readonly TcpClause[]): readonly IndexKey[] | null {
-  const keys = clauses.map(keysOfClause);
-  return clauses.length === 0 || keys.includes(null) ? null : keys.flatMap((list) => list ?? []);
-}
-
-function keysOfClause(clause: TcpClause): readonly IndexKey[] | null {
-  return finest(clause.map((condition) => condition.keys));
-}
-
-function finest(lists: readonly (readonly IndexKey[] | null)[]): readonly IndexKey[] | null {
-  let best: readonly IndexKey[] | null = null;
-  for (const keys of lists) {
-    if (keys !== null && (best === null || coarseness(keys) < coarseness(best))) best = keys;
+function firstOf(buckets: readonly Bucket[], facts: Facts, before: Ranked | null): Ranked | null {
+  let best = before;
+  for (const bucket of buckets) {
+    for (const ranked of bucket) {
+      if (best !== null && ranked.rank >= best.rank) break;
+      if (ruleMatches(ranked.rule, facts)) best = ranked;
+    }
   }
   return best;
 }
 
-/** A list is as coarse as the coarsest of its keys. */
-function coarseness(keys: readonly IndexKey[]): number {
-  return keys.reduce((worst, key) => Math.max(worst, COARSENESS[key.kind]), 0);
+function countKeys(rule: CompiledRule, census: KeyCensus): void {
+  for (const clause of [...rule.from, ...rule.to, rule.when]) {
+    for (const { keys } of clause) if (keys !== null) census.add(keys);
+  }
+}
+
+/** The keys of that part of a rule by which it is found with the fewest others, null where no part has keys. */
+function bestKeys(rule: CompiledRule, census: KeyCensus): readonly IndexKey[] | null {
+  return census.finest([
+    keysOfAlternatives(rule.from, census),
+    keysOfAlternatives(rule.to, census),
+    keysOfClause(rule.when, census),
+  ]);
+}
+
+function keysOfAlternatives(clauses: readonly CompiledClause[], census: KeyCensus): readonly IndexKey[] | null {
+  const keys = clauses.map((clause) => keysOfClause(clause, census));
+  return clauses.length === 0 || keys.includes(null) ? null : keys.flatMap((list) => list ?? []);
+}
+
+function keysOfClause(clause: CompiledClause, census: KeyCensus): readonly IndexKey[] | null {
+  return census.finest(clause.map((condition) => condition.keys));
 }

@@ -13,6 +13,8 @@ export interface Policy {
   /** `<namespace>/<name>`. */
   readonly name: string;
   readonly action: PolicyAction;
+  /** Who decides what a CUSTOM policy matches; null for other actions. */
+  readonly provider: string | null;
   /** Observed, never enforced. */
   readonly dryRun: boolean;
   readonly rules: readonly Rule[];
@@ -59,6 +61,7 @@ export function readPolicy(object: JsonObject): Policy {
     namespace,
     name: `${namespace}/${name}`,
     action,
+    provider: action === 'CUSTOM' ? asString(field(asObject(field(spec, 'provider')), 'name')) : null,
     dryRun:
       (action === 'ALLOW' || action === 'DENY') &&
       parseGoBool(field(annotationsOf(object), DRY_RUN_ANNOTATION)) === true,

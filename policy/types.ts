@@ -1,3 +1,5 @@
+import type { ExtensionProvider, PathNormalization } from '../mesh/resources.ts';
+
 /** The vocabulary of the policy library: plain data in, plain data out. No I/O, no clock. */
 
 export interface SourceLocation {
@@ -33,12 +35,14 @@ export interface JsonObject {
   readonly [key: string]: JsonValue;
 }
 
-/** The mesh settings that policy semantics depend on. */
+/** The mesh settings that policy semantics depend on; part of `MeshConfigResource`. */
 export interface PolicyMesh {
   readonly trustDomain: string;
   readonly trustDomainAliases: readonly string[];
   readonly rootNamespace: string;
   readonly defaultAction: 'ALLOW' | 'DENY';
+  readonly pathNormalization: PathNormalization;
+  readonly extensionProviders: readonly ExtensionProvider[];
 }
 
 /** The destination workload. */
@@ -59,6 +63,30 @@ export interface ConnectionAttributes {
   readonly sni: string;
 }
 
+/** What a decision on one request of a connection depends on besides the connection. Strings hold one byte a character. */
+export interface RequestAttributes {
+  readonly method: string;
+  /** Normalised (`normalizePath`), without query and fragment. */
+  readonly path: string;
+  /** As received, with its `?`; empty where there is none. */
+  readonly query: string;
+  /** Host or :authority, port and all. */
+  readonly host: string;
+  /** The value of each line of that header by itself; `name` in lower case. */
+  header(name: string): readonly string[];
+}
+
+/**
+ * The payload of a request's verified token, as its issuer wrote it; null where it has none. Claims that hold a list in one text (`scope`,
+ * `permission`, `spaceDelimitedClaims` of a RequestAuthentication) are split by the decider.
+ */
+export type Claims = JsonObject | null;
+
+/** Decides the requests of one connection: what depends on the connection alone has been found once. */
+export interface RequestDecider {
+  decide(request: RequestAttributes, claims: Claims): Decision;
+}
+
 export type DryRunVerdict = 'allow' | 'deny' | null;
 
 export interface Decision {
@@ -67,8 +95,19 @@ export interface Decision {
   readonly policy: string | null;
   /** Index of its rule. */
   readonly rule: number | null;
-  /** One word for why: `allow-policy`, `deny-policy`, `no-allow-policy-matched`, `default-allow`, `default-deny`. */
-  readonly reason: 'allow-policy' | 'deny-policy' | 'no-allow-policy-matched' | 'default-allow' | 'default-deny';
+  /**
+   * One word for why. `custom-policy`: a CUSTOM policy matched, whose `provider` would have to be asked; as long as nobody does, that denies. A
+   * CUSTOM policy whose provider the mesh does not have is a `deny-policy`.
+   */
+  readonly reason:
+    | 'allow-policy'
+    | 'deny-policy'
+    | 'custom-policy'
+    | 'no-allow-policy-matched'
+    | 'default-allow'
+    | 'default-deny';
+  /** The extension provider to ask, where the reason is `custom-policy`; else null. */
+  readonly provider: string | null;
   /** Names of AUDIT policies that matched. */
   readonly audit: readonly string[];
   /** What dry-run policies would have said, and which; null where there are none of that action. */
@@ -89,7 +128,7 @@ export interface TraceStep {
   readonly matched: boolean;
   /** E.g. `from[0].source.principals`; null where it matched. */
   readonly failed: { readonly condition: string; readonly found: string; readonly wanted: string } | null;
-  /** Why a rule does not exist on TCP, e.g. it names HTTP attributes. */
+  /** What became of a rule that does not stand as it was written, e.g. for TCP where it names attributes of HTTP. */
   readonly note: string | null;
 }
 
@@ -102,6 +141,13 @@ export interface CompiledPolicies {
   /** Cost does not depend on the number of policies that do not concern the caller. */
   decide(attributes: ConnectionAttributes): Decision;
   explain(attributes: ConnectionAttributes): { readonly decision: Decision; readonly trace: readonly TraceStep[] };
+  /** For HTTP: a decision for each request. */
+  forConnection(attributes: ConnectionAttributes): RequestDecider;
+  explainRequest(
+    attributes: ConnectionAttributes,
+    request: RequestAttributes,
+    claims: Claims,
+  ): { readonly decision: Decision; readonly trace: readonly TraceStep[] };
 }
 
 export interface CompiledAuthentication {

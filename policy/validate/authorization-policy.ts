@@ -52,7 +52,10 @@ function validateProvider(spec: JsonObject, action: string | null, findings: Fin
   const provider = findings.object(written, path, ['name']);
   const name = findings.requiredString(field(provider, 'name'), [...path, 'name'], 'action CUSTOM needs provider.name');
   if (name !== null) {
-    findings.warn(path, 'the mesh has no such extension provider: what the rules match will be denied');
+    findings.warn(
+      path,
+      'extension providers are not asked yet, known to the mesh or not: what the rules match will be denied',
+    );
   }
 }
 

@@ -1,11 +1,13 @@
 import { type Attribute, PLAIN_WHEN_KEYS } from '../attributes.ts';
+import { parsePolicyPort } from '../connection-matchers.ts';
 import { parseCidr } from '../ip.ts';
+import { pathProblem } from '../path-template.ts';
 import { quoted } from '../quoted.ts';
-import { parsePolicyPort } from '../tcp-condition.ts';
 import { type Findings, nearest, type Path } from './findings.ts';
-import { pathProblem } from './path-template.ts';
 
 const MAX_SERVICE_ACCOUNT = 320;
+const NEVER_IN_PATH = /[?#]/;
+const ENCODED_IN_PATH = /[^\x21-\x7e]|["<>^`|\\]/;
 
 /** What a value of a condition must be, by attribute; `isField` where it stands in `source`, not in `when`. */
 export function validateValue(
@@ -27,6 +29,13 @@ export function validateValue(
     case 'request.path': {
       const problem = pathProblem(text);
       if (problem !== null) findings.error(path, `${quoted(text)}: ${problem}`);
+      else if (NEVER_IN_PATH.test(text)) findings.warn(path, `${quoted(text)} never matches: a path has no query`);
+      else if (ENCODED_IN_PATH.test(text)) {
+        findings.warn(
+          path,
+          `${quoted(text)} holds characters that are percent-encoded unless pathNormalization is NONE`,
+        );
+      }
       return;
     }
     case 'source.principal':

@@ -2,10 +2,19 @@ import { isTrustDomain } from '../../mesh/spiffe-id.ts';
 import { field } from '../json.ts';
 import { quoted } from '../quoted.ts';
 import type { JsonObject } from '../types.ts';
+import { validateExtensionProviders } from './extension-providers.ts';
 import { type Finding, Findings, type Path } from './findings.ts';
 import { isDnsLabel } from './names.ts';
 
-const FIELDS = ['trustDomainAliases', 'rootNamespace', 'outboundTrafficPolicy', 'defaultAction'];
+const FIELDS = [
+  'trustDomainAliases',
+  'rootNamespace',
+  'outboundTrafficPolicy',
+  'defaultAction',
+  'pathNormalization',
+  'extensionProviders',
+];
+const NORMALIZATIONS = ['DEFAULT', 'NONE', 'BASE', 'MERGE_SLASHES', 'DECODE_AND_MERGE_SLASHES'];
 const MAX_ALIASES = 64;
 
 export function validateMeshConfig(object: JsonObject, findings: Findings): void {
@@ -46,4 +55,8 @@ function validateSettings(settings: JsonObject, path: Path, findings: Findings):
   const outbound = findings.object(field(settings, 'outboundTrafficPolicy'), outboundPath, ['mode']);
   findings.oneOf(field(outbound, 'mode'), [...outboundPath, 'mode'], ['ALLOW_ANY', 'REGISTRY_ONLY']);
   findings.oneOf(field(settings, 'defaultAction'), [...path, 'defaultAction'], ['ALLOW', 'DENY']);
+  const pathPath = [...path, 'pathNormalization'];
+  const normalization = findings.object(field(settings, 'pathNormalization'), pathPath, ['normalization']);
+  findings.oneOf(field(normalization, 'normalization'), [...pathPath, 'normalization'], NORMALIZATIONS);
+  validateExtensionProviders(field(settings, 'extensionProviders'), [...path, 'extensionProviders'], findings);
 }

@@ -36,10 +36,9 @@ const NANOSECONDS: { readonly [unit: string]: number } = {
   h: 3600e9,
 };
 
-/** RequestAuthentication acts on HTTP alone; it is checked so that manifests can be kept together. */
+/** Istio's admission rules of RequestAuthentication, and what Postern adds: unknown fields are errors, and names of headers are such. */
 export function validateRequestAuthentication(object: JsonObject, findings: Findings): void {
   const spec = findings.object(field(object, 'spec'), SPEC, ['selector', 'targetRef', 'targetRefs', 'jwtRules']) ?? {};
-  findings.warn(SPEC, 'RequestAuthentication acts on HTTP only and is not enforced yet');
   validatePolicyAnnotations(object, false, findings);
   validateSelection(spec, true, findings);
   for (const [index, item] of findings.items(field(spec, 'jwtRules'), [...SPEC, 'jwtRules']).entries()) {
@@ -105,20 +104,25 @@ function validateLocations(rule: JsonObject, path: Path, findings: Findings): vo
 }
 
 function validateOutputs(rule: JsonObject, path: Path, findings: Findings): void {
-  findings.string(field(rule, 'outputPayloadToHeader'), [...path, 'outputPayloadToHeader']);
+  const payloadPath = [...path, 'outputPayloadToHeader'];
+  validateHeaderName(findings.string(field(rule, 'outputPayloadToHeader'), payloadPath), payloadPath, findings);
   const at = [...path, 'outputClaimToHeaders'];
+  const headers = new Set<string>();
   for (const [index, item] of findings.items(field(rule, 'outputClaimToHeaders'), at).entries()) {
     const output = findings.object(item, [...at, index], ['header', 'claim']);
-    const header = findings.requiredString(
-      field(output, 'header'),
-      [...at, index, 'header'],
-      'an output needs a header',
-    );
+    const headerPath = [...at, index, 'header'];
+    const header = findings.requiredString(field(output, 'header'), headerPath, 'an output needs a header');
     findings.requiredString(field(output, 'claim'), [...at, index, 'claim'], 'an output needs a claim');
-    if (header !== null && !HEADER_NAME.test(header)) {
-      findings.error([...at, index, 'header'], `${quoted(header)} is not the name of a header`);
-    }
+    validateHeaderName(header, headerPath, findings);
+    const name = header?.toLowerCase();
+    if (name === undefined) continue;
+    if (headers.has(name)) findings.error(headerPath, `${quoted(name)} is the header of another claim already`);
+    headers.add(name);
   }
+}
+
+function validateHeaderName(name: string | null, path: Path, findings: Findings): void {
+  if (name !== null && !HEADER_NAME.test(name)) findings.error(path, `${quoted(name)} is not the name of a header`);
 }
 
 function isWholeMilliseconds(text: string): boolean {

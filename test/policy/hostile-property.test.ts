@@ -9,7 +9,7 @@ import {
   validateManifest,
   validateObject,
 } from '../../policy/index.ts';
-import { CONNECTION, MESH, ORDERS } from './objects.ts';
+import { CONNECTION, MESH, ORDERS, requestOf } from './objects.ts';
 
 const RUNS = { seed: 7, numRuns: 2_000 };
 
@@ -121,6 +121,8 @@ describe('whatever an object holds', () => {
         admissible++;
         const compiled = compilePolicies([one], ORDERS, MESH);
         compiled.explain(CONNECTION);
+        const request = requestOf({ path: '/a', headers: { a: ['*'] } });
+        compiled.explainRequest(CONNECTION, request, { iss: 'a', sub: 'constructor', aud: ['*'] });
         compileAuthentication([one], ORDERS, MESH).mode(80);
       }),
       RUNS,

@@ -1,4 +1,11 @@
-import type { ConnectionAttributes, JsonObject, JsonValue, PolicyMesh, PolicyWorkload } from '../../policy/types.ts';
+import type {
+  ConnectionAttributes,
+  JsonObject,
+  JsonValue,
+  PolicyMesh,
+  PolicyWorkload,
+  RequestAttributes,
+} from '../../policy/types.ts';
 
 /** Objects and facts that policy tests vary. */
 export const MESH: PolicyMesh = {
@@ -6,6 +13,8 @@ export const MESH: PolicyMesh = {
   trustDomainAliases: [],
   rootNamespace: 'istio-system',
   defaultAction: 'ALLOW',
+  pathNormalization: 'BASE',
+  extensionProviders: [],
 };
 
 export const ORDERS: PolicyWorkload = { namespace: 'shop', labels: { app: 'orders', version: 'v1' } };
@@ -19,6 +28,17 @@ export const CONNECTION: ConnectionAttributes = {
   destinationPort: 8080,
   sni: '',
 };
+
+/** A request as policies see it; header names in lower case. */
+export function requestOf({
+  headers = {},
+  ...rest
+}: Partial<Omit<RequestAttributes, 'header'>> & {
+  readonly headers?: { readonly [name: string]: readonly string[] };
+}): RequestAttributes {
+  const header = (name: string): readonly string[] => headers[name] ?? [];
+  return { method: 'GET', path: '/', query: '', host: 'orders.shop', ...rest, header };
+}
 
 interface PolicyParts {
   readonly name?: string;

@@ -1,22 +1,29 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import type {
+  Claims,
   ConnectionAttributes,
   Decision,
   JsonObject,
   JsonValue,
   PolicyMesh,
   PolicyWorkload,
+  RequestAttributes,
 } from '../../policy/types.ts';
 
+/** What a decision is about: a connection, and on HTTP one request of it. */
+export interface Subject extends ConnectionAttributes {
+  readonly http: { readonly request: RequestAttributes; readonly claims: Claims } | null;
+}
+
 /**
- * Istio's semantics on TCP, as literally as the text reads, with regular expressions where Istio has them and no thought of speed. It shares
+ * Istio's semantics, as literally as the text reads, with regular expressions where Istio has them and no thought of speed. It shares
  * nothing with the engine: it is what the engine is held against.
  */
 export function referenceDecision(
   objects: readonly JsonObject[],
   workload: PolicyWorkload,
   mesh: PolicyMesh,
-  connection: ConnectionAttributes,
+  connection: Subject,
 ): Decision {
   const selected = objects
     .filter((object) => applies(object, workload, mesh.rootNamespace))
@@ -39,17 +46,29 @@ export function referenceDecision(
       denyPolicy: shadowDeny.hit?.policy ?? null,
     },
   };
-  const denied = smallest(of('CUSTOM', false), connection) ?? smallest(of('DENY', false), connection);
-  if (denied) return { allowed: false, policy: denied.policy, rule: denied.rule, reason: 'deny-policy', ...common };
+  const names = [...new Set(of('CUSTOM', false).map((policy) => policy.provider))];
+  const known = names.length === 1 ? mesh.extensionProviders.find(({ name }) => name === names[0]) : undefined;
+  const isIgnored = known?.protocol === 'http' && connection.http === null;
+  const custom = isIgnored ? null : smallest(of('CUSTOM', false), connection);
+  if (custom) {
+    const { policy, rule } = custom;
+    const by = known ? { reason: 'custom-policy' as const, provider: known.name } : BY_DENY;
+    return { allowed: false, policy, rule, ...by, ...common };
+  }
+  const denied = smallest(of('DENY', false), connection);
+  if (denied) return { allowed: false, policy: denied.policy, rule: denied.rule, ...BY_DENY, ...common };
+  const noRule = { policy: null, rule: null, provider: null, ...common };
   if (of('ALLOW', false).length === 0) {
     const allowed = mesh.defaultAction === 'ALLOW';
-    return { allowed, policy: null, rule: null, reason: allowed ? 'default-allow' : 'default-deny', ...common };
+    return { allowed, reason: allowed ? 'default-allow' : 'default-deny', ...noRule };
   }
   const allowed = smallest(of('ALLOW', false), connection);
   return allowed
-    ? { allowed: true, policy: allowed.policy, rule: allowed.rule, reason: 'allow-policy', ...common }
-    : { allowed: false, policy: null, rule: null, reason: 'no-allow-policy-matched', ...common };
+    ? { ...noRule, allowed: true, policy: allowed.policy, rule: allowed.rule, reason: 'allow-policy' }
+    : { ...noRule, allowed: false, reason: 'no-allow-policy-matched' };
 }
+
+const BY_DENY = { reason: 'deny-policy' as const, provider: null };
 
 interface Hit {
   readonly id: string;
@@ -57,7 +76,7 @@ interface Hit {
   readonly rule: number;
 }
 
-function smallest(policies: readonly ReferencePolicy[], connection: ConnectionAttributes): Hit | null {
+function smallest(policies: readonly ReferencePolicy[], connection: Subject): Hit | null {
   const hits = policies.flatMap((policy) => policy.matching(connection));
   return hits.sort((a, b) => (a.id < b.id ? -1 : 1))[0] ?? null;
 }
@@ -85,6 +104,7 @@ class ReferencePolicy {
   readonly action: string;
   readonly dryRun: boolean;
   readonly title: string;
+  readonly provider: string;
   readonly #namespace: string;
   readonly #name: string;
   readonly #rules: readonly JsonValue[];
@@ -97,6 +117,7 @@ class ReferencePolicy {
     this.#name = name;
     this.title = `${namespace}/${name}`;
     this.action = typeof spec.action === 'string' ? spec.action : 'ALLOW';
+    this.provider = String(obj(spec.provider).name ?? '');
     const annotation = obj(obj(object.metadata).annotations)['istio.io/dry-run'];
     this.dryRun =
       ['1', 't', 'T', 'TRUE', 'true', 'True'].includes(String(annotation)) && ['ALLOW', 'DENY'].includes(this.action);
@@ -104,38 +125,36 @@ class ReferencePolicy {
     this.#trustDomains = [mesh.trustDomain, ...mesh.trustDomainAliases];
   }
 
-  matching(connection: ConnectionAttributes): Hit[] {
+  matching(connection: Subject): Hit[] {
     return this.#rules.flatMap((rule, index) => {
       if (!this.#ruleMatches(obj(rule), connection)) return [];
       return [{ id: `ns[${this.#namespace}]-policy[${this.#name}]-rule[${index}]`, policy: this.title, rule: index }];
     });
   }
 
-  #ruleMatches(rule: JsonObject, connection: ConnectionAttributes): boolean {
+  #ruleMatches(rule: JsonObject, connection: Subject): boolean {
     const from = list(rule.from).map((item) => fieldParts(obj(obj(item).source)));
     const to = list(rule.to).map((item) => fieldParts(obj(obj(item).operation)));
     const when = list(rule.when).flatMap((item) => whenParts(obj(item)));
     const all = [...from.flat(), ...to.flat(), ...when];
-    if (
-      this.action === 'ALLOW' &&
-      all.some((part) => isHttp(part) || part.values.some((value) => isInvalid(part, value)))
-    )
-      return false;
+    const cannotAsk = (part: Part): boolean =>
+      (isHttp(part) && connection.http === null) || part.values.some((value) => isInvalid(part, value));
+    if (this.action === 'ALLOW' && all.some(cannotAsk)) return false;
     const holds = (part: Part): boolean => this.#holds(part, connection);
     const any = (clauses: readonly (readonly Part[])[]): boolean =>
       clauses.length === 0 || clauses.some((clause) => clause.every(holds));
     return any(from) && any(to) && when.every(holds);
   }
 
-  #holds(part: Part, connection: ConnectionAttributes): boolean {
-    if (isHttp(part)) return true;
+  #holds(part: Part, connection: Subject): boolean {
+    if (isHttp(part) && connection.http === null) return true;
     const values = part.values.filter((value) => !isInvalid(part, value));
     if (values.length === 0) return true;
     const matched = values.some((value) => this.#matches(part.attribute, value, connection));
     return part.negative ? !matched : matched;
   }
 
-  #matches(attribute: string, value: string, connection: ConnectionAttributes): boolean {
+  #matches(attribute: string, value: string, connection: Subject): boolean {
     const uri = connection.sourcePrincipal ? SPIFFE + connection.sourcePrincipal : null;
     switch (attribute) {
       case 'principals':
@@ -154,8 +173,9 @@ class ReferencePolicy {
         return uri !== null && configured.some((one) => stringMatches(one, trustDomain));
       }
       case 'ipBlocks':
-      case 'remoteIpBlocks':
         return blockHolds(value, connection.sourceIp);
+      case 'remoteIpBlocks':
+        return blockHolds(value, remoteIp(connection));
       case 'destination.ip':
         return blockHolds(value, connection.destinationIp);
       case 'ports':
@@ -163,7 +183,8 @@ class ReferencePolicy {
       case 'connection.sni':
         return stringMatches(value, connection.sni);
       default:
-        throw new Error(`test data: ${attribute}`);
+        if (connection.http === null) throw new Error(`test data: ${attribute}`);
+        return requestMatches(attribute, value, connection.http.request, connection.http.claims);
     }
   }
 
@@ -197,6 +218,7 @@ const WHEN: { readonly [key: string]: string } = {
   'source.ip': 'ipBlocks',
   'remote.ip': 'remoteIpBlocks',
   'destination.port': 'ports',
+  'request.auth.principal': 'requestPrincipals',
 };
 
 function whenParts(condition: JsonObject): Part[] {
@@ -213,9 +235,97 @@ function isHttp({ attribute }: Part): boolean {
 }
 
 function isInvalid({ attribute }: Part, value: string): boolean {
+  if (attribute === 'paths') return /[{}]/.test(value) && !isTemplate(value);
   if (attribute === 'ports') return !/^\d+$/.test(value) || Number(value) > 65_535;
   if (['ipBlocks', 'remoteIpBlocks', 'destination.ip'].includes(attribute)) return parseBlock(value) === null;
   return false;
+}
+
+/** The form of section 1.7, as one regular expression. */
+function isTemplate(value: string): boolean {
+  const literal = "[A-Za-z0-9\\-._~%!$&'()+,;:@=]+";
+  return new RegExp(`^(?:/(?:${literal}|\\{\\*\\}))*(?:/\\{\\*\\*\\}(?:/${literal})*)?/?$`).test(value);
+}
+
+function pathMatches(value: string, path: string): boolean {
+  // What is in a head is bytes, one a character.
+  if (!value.includes('{')) return stringMatches(Buffer.from(value).toString('latin1'), path);
+  const covered = "A-Za-z0-9\\-._~%!$&'()+,;:@=*";
+  const pattern = value
+    .split(/(\{\*\*?\})/)
+    .map((part) => (part === '{*}' ? `[${covered}]+` : part === '{**}' ? `[${covered}/]*` : quote(part)));
+  return new RegExp(`^${pattern.join('')}$`).test(path);
+}
+
+function requestMatches(attribute: string, value: string, request: RequestAttributes, claims: Claims): boolean {
+  const header = /^request\.headers\[(.*)\]$/.exec(attribute)?.[1]?.toLowerCase();
+  if (header !== undefined)
+    return headerLines(header, request).some((line) => value === '*' || stringMatches(value, line));
+  const claim = /^request\.auth\.claims(\[.*\])$/.exec(attribute)?.[1];
+  if (claim !== undefined) return claimMatches(claimPath(claim), value, claims);
+  switch (attribute) {
+    case 'hosts':
+      return request.host !== '' && stringMatches(value.toLowerCase(), request.host.toLowerCase());
+    case 'methods':
+      return stringMatches(value, request.method);
+    case 'paths':
+      return pathMatches(value, request.path);
+    case 'requestPrincipals':
+      return requestPrincipalMatches(value, claims);
+    case 'request.auth.audiences':
+      return claimMatches(['aud'], value, claims);
+    case 'request.auth.presenter':
+      return claimMatches(['azp'], value, claims);
+    default:
+      throw new Error(`test data: ${attribute}`);
+  }
+}
+
+function headerLines(name: string, request: RequestAttributes): readonly string[] {
+  if (name === ':method') return [request.method];
+  if (name === ':path') return [request.path + request.query];
+  if (name === ':authority' || name === 'host') return request.host === '' ? [] : [request.host];
+  return request.header(name);
+}
+
+/** Section 1.6's table, line by line. */
+function requestPrincipalMatches(value: string, claims: Claims): boolean {
+  const { iss, sub } = claims ?? {};
+  if (typeof iss !== 'string' || typeof sub !== 'string') return false;
+  const table: readonly (readonly [form: RegExp, holds: (a: string, b: string) => boolean])[] = [
+    [/^(\*)$/, () => iss !== '' && sub !== ''],
+    [/^\*([^/]*)$/, (end) => iss !== '' && sub.endsWith(end)],
+    [/^\*\/([^/]*)$/, (subject) => iss !== '' && sub === subject],
+    [/^\*(.*)\/([^/]*)$/, (end, subject) => iss.endsWith(end) && sub === subject],
+    [/^([^/]*)\*$/, (start) => iss.startsWith(start) && sub !== ''],
+    [/^(.*)\/\*$/, (issuer) => iss === issuer && sub !== ''],
+    [/^(.*)\/([^/]*)\*$/, (issuer, start) => iss === issuer && sub.startsWith(start)],
+    [/^(.*)\/([^/]*)$/, (issuer, subject) => iss === issuer && sub === subject],
+    [/^([^/]*)$/, (issuer) => iss === issuer && sub === ''],
+  ];
+  for (const [form, holds] of table) {
+    const parts = form.exec(value);
+    if (parts !== null) return holds(parts[1] ?? '', parts[2] ?? '');
+  }
+  throw new Error(`test data: ${value}`);
+}
+
+function claimPath(brackets: string): readonly string[] {
+  const isChain = /^(?:\[[^[\]]*\])+$/.test(brackets);
+  return isChain ? [...brackets.matchAll(/\[([^[\]]*)\]/g)].map(([, name = '']) => name) : [brackets.slice(1, -1)];
+}
+
+function claimMatches(path: readonly string[], value: string, claims: Claims): boolean {
+  let found: JsonValue | undefined = claims ?? undefined;
+  for (const name of path) found = Object.entries(obj(found)).find(([key]) => key === name)?.[1];
+  const isDelimited = path.length === 1 && ['scope', 'permission'].includes(path[0] ?? '');
+  if (typeof found === 'string') found = isDelimited ? found.split(/\s+/).filter(Boolean) : [found];
+  return list(found).some((item) => typeof item === 'string' && stringMatches(value, item));
+}
+
+function remoteIp({ sourceIp, http }: Subject): string {
+  const last = http?.request.header('x-forwarded-for').join(',').split(',').at(-1)?.trim() ?? '';
+  return parseAddress(last) === null || last.includes('%') ? sourceIp : last;
 }
 
 function principalRegExp(value: string): RegExp {

@@ -45,7 +45,9 @@ describe('AuthorizationPolicies that are admissible', () => {
     ['ports with zeros', operation({ ports: ['080', '0', '65535'], notPorts: ['1'] })],
     [
       'templates of paths',
-      operation({ paths: ['/allow/admin/{**}', '/foo/{*}/bar/{**}', '/store/{**}/cart', '/x*', '*x', '/a*b'] }),
+      operation({
+        paths: ['/allow/admin/{**}', '/foo/{*}/bar/{**}', '/store/{**}/cart', '/a/{*}/', '/x*', '*x', '/a*b'],
+      }),
     ],
     ['both values and notValues', when({ key: 'source.ip', values: ['10.0.0.0/8'], notValues: ['10.0.0.1'] })],
     [
@@ -248,7 +250,7 @@ describe('AuthorizationPolicies that are refused', () => {
       '/{*}/a{',
       '/{*}/ä',
       '{*}/a',
-      '/{*}/',
+      '/{*}//',
     ].map((path): [JsonObject, string] => [operation({ paths: [path] }), JSON.stringify(path)]),
     [operation({ notPaths: ['/{a}'] }), 'may stand in {*} and {**} only'],
     // Keys of when.
@@ -317,6 +319,10 @@ describe('AuthorizationPolicies that are doubtful', () => {
     [when({ key: 'source.trustDomain', values: ['a/b'] }), 'never matches'],
     [policy({ targetRef: { kind: 'Service', name: 's' } }), 'sidecars ignore it'],
     [policy({ action: 'CUSTOM', provider: { name: 'x' }, rules: [{}] }), 'will be denied'],
+    [operation({ paths: ['/a?x=1'] }), 'a path has no query'],
+    [operation({ paths: ['/a#b'] }), 'a path has no query'],
+    [operation({ notPaths: ['/caf\u00e9'] }), 'percent-encoded unless pathNormalization is NONE'],
+    [operation({ paths: ['/a b'] }), 'percent-encoded unless pathNormalization is NONE'],
   ])('%j', (object, expected) => {
     expect(errors(object)).toEqual([]);
     expect(errors(object, 'warning').join('\n')).toContain(expected);

@@ -64,7 +64,7 @@ describe('RequestAuthentication', () => {
   const request = (...jwtRules: readonly JsonValue[]): JsonObject =>
     object('RequestAuthentication', 'security.istio.io/v1', { jwtRules });
 
-  test('is admissible, with a warning that it is not enforced', () => {
+  test('is admissible with every field that it may have', () => {
     const full = {
       issuer: 'https://issuer.example',
       audiences: ['a'],
@@ -80,7 +80,7 @@ describe('RequestAuthentication', () => {
     };
     expect(errors(request(full))).toBe('');
     expect(errors(request({ jwksUri: 'http://issuer.example:8080/jwks' }))).toBe('');
-    expect(errors(request(full), 'warning')).toContain('not enforced yet');
+    expect(errors(request(full), 'warning')).toBe('');
   });
 
   test.each<[JsonValue, string]>([
@@ -100,6 +100,17 @@ describe('RequestAuthentication', () => {
     [{ issuer: 'a', fromCookies: [''] }, 'fromCookies[0]'],
     [{ issuer: 'a', outputClaimToHeaders: [{ header: 'x y', claim: 'c' }] }, 'is not the name of a header'],
     [{ issuer: 'a', outputClaimToHeaders: [{ header: 'x' }] }, 'needs a claim'],
+    [{ issuer: 'a', outputPayloadToHeader: 'x:y' }, 'is not the name of a header'],
+    [
+      {
+        issuer: 'a',
+        outputClaimToHeaders: [
+          { header: 'x', claim: 'a' },
+          { header: 'X', claim: 'b' },
+        ],
+      },
+      'is the header of another claim already',
+    ],
     [{ issuer: 'a', timeout: '0s' }, 'whole milliseconds'],
     [{ issuer: 'a', timeout: '1500us' }, 'whole milliseconds'],
     [{ issuer: 'a', timeout: '5' }, 'whole milliseconds'],
@@ -243,10 +254,17 @@ describe('MeshConfig', () => {
     rootNamespace: 'mesh',
     outboundTrafficPolicy: { mode: 'REGISTRY_ONLY' },
     defaultAction: 'DENY',
+    pathNormalization: { normalization: 'MERGE_SLASHES' },
+    extensionProviders: [
+      { name: 'opa', envoyExtAuthzGrpc: { service: 'opa.auth.svc.cluster.local', port: 9191, timeout: '1s' } },
+      { name: 'prom', prometheus: {} },
+      { name: 'ext', envoyExtAuthzHttp: { service: 'ext.auth', port: 8000, includeRequestHeadersInCheck: ['x-a'] } },
+    ],
   };
 
   test('gives the settings of the mesh', () => {
     expect(errors(mesh(full))).toBe('');
+    expect(errors(mesh(full), 'warning')).toContain('prometheus is for telemetry');
     expect(meshSettings(mesh(full), 'td')).toEqual({
       kind: 'MeshConfig',
       name: 'mesh',
@@ -255,6 +273,11 @@ describe('MeshConfig', () => {
       rootNamespace: 'mesh',
       outboundTrafficPolicy: 'REGISTRY_ONLY',
       defaultAction: 'DENY',
+      pathNormalization: 'MERGE_SLASHES',
+      extensionProviders: [
+        { name: 'opa', protocol: 'grpc' },
+        { name: 'ext', protocol: 'http' },
+      ],
     });
   });
 
@@ -266,9 +289,16 @@ describe('MeshConfig', () => {
       outboundTrafficPolicy: 'ALLOW_ANY',
       defaultAction: 'ALLOW',
       trustDomainAliases: [],
+      pathNormalization: 'BASE',
+      extensionProviders: [],
     });
+    expect(meshSettings(mesh({ pathNormalization: { normalization: 'DEFAULT' } }), 'td').pathNormalization).toBe(
+      'BASE',
+    );
   });
 
+  const provider = (...providers: readonly JsonValue[]): JsonObject => ({ extensionProviders: providers });
+  const opa = { name: 'opa', envoyExtAuthzGrpc: { service: 'opa', port: 9191 } };
   test.each<[JsonObject, string]>([
     [{ trustDomain: 'td' }, 'set where the control plane is configured'],
     [{ trustDomainAliases: ['A B'] }, 'is not a trust domain'],
@@ -278,12 +308,29 @@ describe('MeshConfig', () => {
     [{ outboundTrafficPolicy: 'ALLOW_ANY' }, 'must be a map'],
     [{ defaultAction: 'deny' }, 'it must be ALLOW, DENY'],
     [{ defaultaction: 'DENY' }, 'did you mean defaultAction?'],
+    [{ pathNormalization: { normalization: 'MERGE' } }, 'it must be DEFAULT, NONE, BASE'],
+    [{ pathNormalization: { normalisation: 'BASE' } }, 'did you mean normalization?'],
+    [{ pathNormalization: 'BASE' }, 'must be a map'],
+    [{ extensionProviders: opa }, 'must be a list'],
+    [provider(null), 'must not be null'],
+    [provider({ ...opa, name: '' }), 'extensionProviders[0].name'],
+    [provider({ envoyExtAuthzGrpc: opa.envoyExtAuthzGrpc }), 'needs a name'],
+    [provider(opa, opa), 'stands for another already'],
+    [provider({ name: 'x' }), 'exactly one kind'],
+    [provider({ ...opa, prometheus: {} }), 'exactly one kind'],
+    [provider({ name: 'x', envoyExtAuthz: {} }), 'unknown field "envoyExtAuthz"'],
+    [provider({ name: 'x', envoyExtAuthzHttp: { port: 80 } }), 'needs a service'],
+    [provider({ name: 'x', envoyExtAuthzHttp: { service: 'a' } }), 'needs a port'],
+    [provider({ name: 'x', envoyExtAuthzHttp: { service: 'a', port: 0 } }), 'from 1 to 65535'],
+    [provider({ name: 'x', envoyExtAuthzHttp: { service: 'a', port: 80, failopen: true } }), 'did you mean failOpen?'],
   ])('%j is refused: %s', (spec, expected) => {
     expect(errors(mesh(spec))).toContain(expected);
   });
 
   test('settings in a file of their own may name the trust domain and what Postern does not have', () => {
-    expect(validateMeshSettings({ ...full, trustDomain: 'td', pathNormalization: {} })).toEqual([]);
+    expect(validateMeshSettings({ ...full, extensionProviders: [], trustDomain: 'td', accessLogFile: '-' })).toEqual(
+      [],
+    );
     expect(validateMeshSettings({ trustDomain: 'A' })).toHaveLength(1);
   });
 });

@@ -1,68 +1,26 @@
-import { isTcpAttribute, type TcpAttribute } from './attributes.ts';
+import type { TcpAttribute } from './attributes.ts';
 import { CidrIndex } from './cidr-index.ts';
+import type { CompileContext } from './condition.ts';
 import type { Facts } from './facts.ts';
-import { type Cidr, type IpAddress, parseCidr } from './ip.ts';
-import type { Condition } from './rule.ts';
+import { exactKey, type IndexKey, keysOf } from './index-key.ts';
+import { type IpAddress, parseCidr } from './ip.ts';
+import type { Matcher } from './matcher.ts';
 import { isExactNamespace, NamespaceSet, qualifiedServiceAccount, ServiceAccountSet } from './source-sets.ts';
 import { parseStringMatch, StringSet } from './string-match.ts';
 import { expandPrincipal, expandTrustDomain } from './trust-domains.ts';
 
-/** A condition on an attribute of TCP, ready to be asked. */
-export interface TcpCondition {
-  readonly source: Condition;
-  readonly attribute: TcpAttribute;
-  holds(facts: Facts): boolean;
-  /** What the connection has there, for an explanation. */
-  found(facts: Facts): string;
-  /**
-   * Facts of which at least one is true of every connection for which this holds; null where no such list is known. What the index
-   * of rules is built from: it may say too much, never too little.
-   */
-  readonly keys: readonly IndexKey[] | null;
+/** What is asked of a connection, whatever it carries. */
+export function connectionMatcher(
+  attribute: TcpAttribute,
+  values: readonly string[],
+  context: CompileContext,
+): Matcher {
+  return { found: (facts) => describe(attribute, facts), ...matcher(attribute, values, context) };
 }
 
-export type IndexKey =
-  | { readonly kind: 'principal' | 'serviceAccount' | 'namespace' | 'trustDomain' | 'sni'; readonly value: string }
-  | { readonly kind: 'port'; readonly value: number }
-  | { readonly kind: 'sourceAddress' | 'destinationAddress'; readonly value: Cidr };
+type Asked = Omit<Matcher, 'found'>;
 
-export interface TcpContext {
-  /** Where a service account without a namespace lives. */
-  readonly policyNamespace: string;
-  readonly trustDomains: readonly string[];
-}
-
-/** What a list of values asks, and the values that are none and were left out. */
-interface Matcher {
-  readonly matches: (facts: Facts) => boolean;
-  readonly keys: readonly IndexKey[] | null;
-  readonly invalid: readonly string[];
-}
-
-/**
- * Compiles a condition. `condition` is null where the attribute is not one of TCP, or no value is left; `invalid` are the values that cannot be
- * read. Whoever makes the rule decides what either means for its action.
- */
-export function compileTcpCondition(
-  source: Condition,
-  context: TcpContext,
-): { readonly condition: TcpCondition | null; readonly invalid: readonly string[] } {
-  const { attribute, negated } = source;
-  if (!isTcpAttribute(attribute)) return { condition: null, invalid: [] };
-  const { matches, keys, invalid } = matcher(attribute, source.values, context);
-  if (invalid.length === source.values.length) return { condition: null, invalid };
-  const condition: TcpCondition = {
-    source,
-    attribute,
-    // An attribute that is absent matches no value, so that a negated condition on it holds.
-    holds: negated ? (facts) => !matches(facts) : matches,
-    found: (facts) => describe(attribute, facts),
-    keys: negated ? null : keys,
-  };
-  return { condition, invalid };
-}
-
-function matcher(attribute: TcpAttribute, values: readonly string[], context: TcpContext): Matcher {
+function matcher(attribute: TcpAttribute, values: readonly string[], context: CompileContext): Asked {
   switch (attribute) {
     case 'source.principal':
       return principalMatcher(values.flatMap((value) => expandPrincipal(value, context.trustDomains)));
@@ -73,9 +31,10 @@ function matcher(attribute: TcpAttribute, values: readonly string[], context: Tc
     case 'source.serviceAccount':
       return serviceAccountMatcher(values, context.policyNamespace);
     case 'source.ip':
-    // On TCP there is no header to tell of a client further away than the peer.
-    case 'remote.ip':
       return addressMatcher(values, 'sourceAddress');
+    case 'remote.ip':
+      // On TCP there is no header to tell of a client further away than the peer.
+      return addressMatcher(values, context.protocol === 'tcp' ? 'sourceAddress' : 'remoteAddress');
     case 'destination.ip':
       return addressMatcher(values, 'destinationAddress');
     case 'destination.port':
@@ -88,7 +47,7 @@ function matcher(attribute: TcpAttribute, values: readonly string[], context: Tc
   }
 }
 
-function principalMatcher(values: readonly string[]): Matcher {
+function principalMatcher(values: readonly string[]): Asked {
   const set = new StringSet(values);
   return {
     matches: ({ source }) => source !== null && set.has(source.principal),
@@ -113,16 +72,16 @@ function principalKey(value: string): IndexKey | null {
   return parts.length >= 4 && ns === 'ns' ? { kind: 'namespace', value: namespace } : null;
 }
 
-function trustDomainMatcher(values: readonly string[]): Matcher {
+function trustDomainMatcher(values: readonly string[]): Asked {
   const set = new StringSet(values);
   return {
     matches: ({ source }) => source !== null && set.has(source.trustDomain),
-    keys: keysOf(values, (value) => (parseStringMatch(value).kind === 'exact' ? { kind: 'trustDomain', value } : null)),
+    keys: keysOf(values, (value) => exactKey('trustDomain', value)),
     invalid: [],
   };
 }
 
-function namespaceMatcher(values: readonly string[]): Matcher {
+function namespaceMatcher(values: readonly string[]): Asked {
   const set = new NamespaceSet(values);
   return {
     matches: ({ source }) => source !== null && set.has(source),
@@ -131,7 +90,7 @@ function namespaceMatcher(values: readonly string[]): Matcher {
   };
 }
 
-function serviceAccountMatcher(values: readonly string[], policyNamespace: string): Matcher {
+function serviceAccountMatcher(values: readonly string[], policyNamespace: string): Asked {
   const set = new ServiceAccountSet(values, policyNamespace);
   return {
     matches: ({ source }) => source !== null && set.has(source),
@@ -143,7 +102,9 @@ function serviceAccountMatcher(values: readonly string[], policyNamespace: strin
   };
 }
 
-function addressMatcher(values: readonly string[], kind: 'sourceAddress' | 'destinationAddress'): Matcher {
+type AddressKind = 'sourceAddress' | 'remoteAddress' | 'destinationAddress';
+
+function addressMatcher(values: readonly string[], kind: AddressKind): Asked {
   const blocks = new CidrIndex<true>();
   const keys: IndexKey[] = [];
   const invalid: string[] = [];
@@ -156,11 +117,9 @@ function addressMatcher(values: readonly string[], kind: 'sourceAddress' | 'dest
     blocks.add(block, true);
     keys.push({ kind, value: block });
   }
-  const address: (facts: Facts) => IpAddress | null =
-    kind === 'sourceAddress' ? (facts) => facts.sourceAddress : (facts) => facts.destinationAddress;
   return {
     matches: (facts) => {
-      const found = address(facts);
+      const found: IpAddress | null = facts[kind];
       return found !== null && blocks.has(found);
     },
     keys,
@@ -176,7 +135,7 @@ export function parsePolicyPort(text: string): number | null {
   return port <= 65_535 ? port : null;
 }
 
-function portMatcher(values: readonly string[]): Matcher {
+function portMatcher(values: readonly string[]): Asked {
   const ports = new Set<number>();
   const invalid: string[] = [];
   for (const text of values) {
@@ -188,24 +147,13 @@ function portMatcher(values: readonly string[]): Matcher {
   return { matches: (facts) => ports.has(facts.destinationPort), keys, invalid };
 }
 
-function sniMatcher(values: readonly string[]): Matcher {
+function sniMatcher(values: readonly string[]): Asked {
   const set = new StringSet(values);
   return {
     matches: ({ sni }) => sni !== '' && set.has(sni),
-    keys: keysOf(values, (value) => (parseStringMatch(value).kind === 'exact' ? { kind: 'sni', value } : null)),
+    keys: keysOf(values, (value) => exactKey('sni', value)),
     invalid: [],
   };
-}
-
-/** The key of every value, or null: one value without a key can match a connection that no key leads to. */
-function keysOf(values: readonly string[], key: (value: string) => IndexKey | null): readonly IndexKey[] | null {
-  const keys: IndexKey[] = [];
-  for (const value of values) {
-    const found = key(value);
-    if (found === null) return null;
-    keys.push(found);
-  }
-  return keys;
 }
 
 const ABSENT = '(none: the peer did not authenticate)';
@@ -218,8 +166,9 @@ function describe(attribute: TcpAttribute, facts: Facts): string {
     case 'source.trustDomain':
       return facts.source?.principal ?? ABSENT;
     case 'source.ip':
-    case 'remote.ip':
       return facts.sourceIpText;
+    case 'remote.ip':
+      return facts.request?.forwardedFor ? (facts.request.forwardedForText ?? '') : facts.sourceIpText;
     case 'destination.ip':
       return facts.destinationIpText;
     case 'destination.port':
