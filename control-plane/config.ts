@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { EXIT, messageOf, PosternError } from '../mesh/errors.ts';
+import type { ExtensionProvider, PathNormalization } from '../mesh/resources.ts';
 import { isTrustDomain } from '../mesh/spiffe-id.ts';
 import { addressSet, type ListenAddress, parseListenAddress } from './addresses.ts';
 import { ConfigReader } from './config-reader.ts';
@@ -11,6 +12,9 @@ export interface MeshSettings {
   readonly rootNamespace: string;
   readonly outboundTrafficPolicy: 'ALLOW_ANY' | 'REGISTRY_ONLY';
   readonly defaultAction: 'ALLOW' | 'DENY';
+  readonly pathNormalization: PathNormalization;
+  /** Named in a MeshConfig manifest only. */
+  readonly extensionProviders: readonly ExtensionProvider[];
 }
 
 /** Every setting of `postern control-plane`. Paths are absolute. */
@@ -30,6 +34,12 @@ export interface ControlPlaneConfig {
     readonly minTtlSeconds: number;
     readonly maxTtlSeconds: number;
   };
+  /** How the keys of token issuers are fetched. */
+  readonly jwks: {
+    /** CIDR blocks that keys may be fetched from although they are refused by default: loopback and link-local addresses. */
+    readonly allowedAddresses: readonly string[];
+    readonly refreshSeconds: number;
+  };
   readonly mesh: MeshSettings;
   readonly logLevel: string;
 }
@@ -41,11 +51,15 @@ export const DEFAULTS = {
   adminListen: { address: '127.0.0.1', port: 15014 },
   trustDomain: 'cluster.local',
   certificates: { ttlSeconds: 3600, minTtlSeconds: 300, maxTtlSeconds: 86_400 },
+  /** Istio's. */
+  jwks: { refreshSeconds: 20 * 60 },
   mesh: {
     trustDomainAliases: [],
     rootNamespace: 'istio-system',
     outboundTrafficPolicy: 'ALLOW_ANY',
     defaultAction: 'ALLOW',
+    pathNormalization: 'BASE',
+    extensionProviders: [],
   },
   logLevel: 'info',
 } as const;
@@ -85,6 +99,17 @@ export const FIXED = {
     /** After a restart the workloads known before are believed this long, so that nobody loses its endpoints meanwhile. */
     restartGraceMs: 60_000,
   },
+  jwks: {
+    /** After a failure: doubling up to Istio's minute. */
+    firstRetryMs: 1_000,
+    retryMs: 60_000,
+    /** Keys that cannot be fetched any more are believed this long. */
+    keepMs: 7 * 24 * 3600_000,
+    /** Of one document. */
+    maxBytes: 1024 * 1024,
+    concurrency: 8,
+    maxSources: 1_000,
+  },
   server: {
     maxConnections: 20_000,
     maxConnectionsPerAddress: 2_000,
@@ -115,9 +140,11 @@ const KEYS = [
   'rootNamespace',
   'outboundTrafficPolicy',
   'defaultAction',
+  'pathNormalization',
   'certificates',
   'serverNames',
   'trustedAddresses',
+  'jwks',
   'logLevel',
 ];
 
@@ -145,6 +172,7 @@ export function parseControlPlaneConfig(text: string, file: string): ControlPlan
     const { minTtlSeconds, maxTtlSeconds } = certificates;
     ttl.fail('ttl', `must lie between minTtl (${minTtlSeconds}s) and maxTtl (${maxTtlSeconds}s): set those too`);
   }
+  const jwks = root.section('jwks', ['allowedAddresses', 'refreshInterval']);
   const { mesh } = DEFAULTS;
   return {
     file: resolve(file),
@@ -159,10 +187,17 @@ export function parseControlPlaneConfig(text: string, file: string): ControlPlan
       asTrustDomain,
     ),
     serverNames: root.list('serverNames', 'a DNS name', (name) => (DNS_NAME.test(name) ? name : null)),
-    trustedAddresses: root.list('trustedAddresses', 'an IP address or CIDR block', (block) =>
-      addressSet([block]) === null ? null : block,
-    ),
+    trustedAddresses: root.list('trustedAddresses', 'an IP address or CIDR block', asAddressBlock),
     certificates,
+    jwks: {
+      allowedAddresses: jwks.list('allowedAddresses', 'an IP address or CIDR block', asAddressBlock),
+      refreshSeconds: jwks.read(
+        'refreshInterval',
+        DEFAULTS.jwks.refreshSeconds as number,
+        'a duration between 1s and 720h, e.g. 20m',
+        parseDuration,
+      ),
+    },
     mesh: {
       trustDomainAliases: root.list('trustDomainAliases', 'a trust domain (a-z 0-9 . - _)', asTrustDomain),
       rootNamespace: root.read('rootNamespace', mesh.rootNamespace as string, 'a namespace name', asNamespace),
@@ -178,6 +213,15 @@ export function parseControlPlaneConfig(text: string, file: string): ControlPlan
         'ALLOW or DENY',
         oneOf('ALLOW', 'DENY'),
       ),
+      pathNormalization: root
+        .section('pathNormalization', ['normalization'])
+        .read<PathNormalization>(
+          'normalization',
+          mesh.pathNormalization,
+          'DEFAULT, NONE, BASE, MERGE_SLASHES or DECODE_AND_MERGE_SLASHES',
+          asPathNormalization,
+        ),
+      extensionProviders: mesh.extensionProviders,
     },
     logLevel: root.read(
       'logLevel',
@@ -208,8 +252,18 @@ export function asTrustDomain(text: string): string | null {
   return isTrustDomain(text) ? text : null;
 }
 
+const PATH_NORMALIZATIONS = oneOf('NONE', 'BASE', 'MERGE_SLASHES', 'DECODE_AND_MERGE_SLASHES');
+
+function asPathNormalization(text: string): PathNormalization | null {
+  return text === 'DEFAULT' ? DEFAULTS.mesh.pathNormalization : PATH_NORMALIZATIONS(text);
+}
+
 export function asNamespace(text: string): string | null {
   return NAMESPACE.test(text) ? text : null;
+}
+
+function asAddressBlock(block: string): string | null {
+  return addressSet([block]) === null ? null : block;
 }
 
 /** Seconds of `90`, `90s`, `30m`, `1h30m`. */

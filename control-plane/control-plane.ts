@@ -10,6 +10,11 @@ import { administrationOf } from './ca/administration.ts';
 import { RootRotation } from './ca/rotation.ts';
 import { type ControlPlaneConfig, FIXED } from './config.ts';
 import { Identity } from './identity.ts';
+import { AddressGuard } from './jwks/address-guard.ts';
+import { fetchKeySet } from './jwks/fetch-key-set.ts';
+import { KeySetFile } from './jwks/key-set-file.ts';
+import { KeySetKeeper } from './jwks/key-set-keeper.ts';
+import { wantedSources } from './jwks/wanted-sources.ts';
 import { ControlPlaneMetrics } from './metrics.ts';
 import { ProblemLog } from './problem-log.ts';
 import { type CloseReason, Pusher } from './push/pusher.ts';
@@ -46,6 +51,7 @@ export class ControlPlane {
   readonly #problems: ProblemLog;
   readonly #identity: Identity;
   readonly #store: RegistrationStore;
+  readonly #keySets: KeySetKeeper;
   readonly #registrations: Registrations;
   readonly #registry: MeshRegistry;
   readonly #pusher: Pusher;
@@ -72,6 +78,7 @@ export class ControlPlane {
     this.#owned.defer(() => identity.close());
     this.#problems = new ProblemLog(log, metrics);
     this.#store = new RegistrationStore(config.dataDir, config.trustDomain);
+    this.#keySets = this.#keySetKeeper();
     this.#registry = new MeshRegistry({
       inputs: () => this.#inputs(),
       publish: (snapshot, changedAt) => {
@@ -174,6 +181,7 @@ export class ControlPlane {
     if (this.#state === 'ready') this.#saveWorkloads();
     this.#state = 'stopping';
     this.#registry.stop();
+    this.#keySets.stop();
     this.#pusher.stop();
     this.#registrations.stop();
     this.#rotation.close();
@@ -186,6 +194,7 @@ export class ControlPlane {
     this.#owned.defer(() => this.#source.stop());
     await this.#source.start((change) => this.#sourceChanged(change));
     this.#describeSource();
+    this.#keySets.want(wantedSources(this.#source.manifests));
     this.#owned.defer(authority.onRootsChanged(() => this.#rootsChanged()));
     this.#owned.defer(revocations.onChange(() => this.#revocationsChanged()));
     this.#registry.build();
@@ -249,13 +258,32 @@ export class ControlPlane {
       workloads: this.#registrations.list(),
       roots: this.#identity.authority.roots,
       revoked: this.#identity.revoked(),
+      jwks: this.#keySets.texts(),
     };
+  }
+
+  #keySetKeeper(): KeySetKeeper {
+    const { dataDir, jwks } = this.#config;
+    const { firstRetryMs, retryMs, keepMs, concurrency, maxSources, maxBytes } = FIXED.jwks;
+    const guard = new AddressGuard(jwks.allowedAddresses);
+    return new KeySetKeeper({
+      fetch: ({ source, timeoutMs }, signal) => fetchKeySet(source, { guard, timeoutMs, maxBytes, signal }),
+      rhythm: { refreshMs: jwks.refreshSeconds * 1000, firstRetryMs, retryMs, keepMs },
+      concurrency,
+      maxSources,
+      file: new KeySetFile(dataDir, this.#log),
+      onChange: () => this.#registry.changed(),
+      metrics: this.#metrics,
+      log: this.#log,
+      clock: () => Date.now(),
+    });
   }
 
   #sourceChanged({ manifests, noticedAt }: SourceChange): void {
     this.#describeSource();
     if (!manifests) return;
     this.#log.info({ objects: this.#source.manifests.length }, 'the manifests have changed');
+    this.#keySets.want(wantedSources(this.#source.manifests));
     this.#registry.changed(noticedAt);
   }
 

@@ -24,6 +24,8 @@ export class ControlPlaneMetrics {
   readonly snapshotDuration: Histogram;
   readonly storageErrors: Counter;
   readonly serverCertificateExpiry: Gauge;
+  readonly jwksFetches: Counter<'result'>;
+  readonly jwksKeySets: Gauge<'state'>;
 
   constructor() {
     const registers = [this.registry];
@@ -56,6 +58,16 @@ export class ControlPlaneMetrics {
     this.serverCertificateExpiry = gauge(
       'postern_server_certificate_expiry_seconds',
       "Unix time at which the control plane's own certificate expires.",
+    );
+    this.jwksFetches = counter(
+      'postern_jwks_fetches_total',
+      'Fetches of the keys of token issuers: success or failure.',
+      'result',
+    );
+    this.jwksKeySets = gauge(
+      'postern_jwks_key_sets',
+      'Sets of keys of token issuers: current, stale (kept, but they cannot be fetched now) or missing (every token is refused).',
+      'state',
     );
     collectDefaultMetrics({ register: this.registry });
   }

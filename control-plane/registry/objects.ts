@@ -1,4 +1,5 @@
 import { asObject, asString, field, isList, stringMap } from '../../policy/json.ts';
+import { readExtensionProviders, readPathNormalization } from '../../policy/mesh-settings.ts';
 import type { JsonObject, JsonValue, Manifest } from '../../policy/types.ts';
 import { canonicalAddress } from '../addresses.ts';
 import type { MeshSettings } from '../config.ts';
@@ -36,7 +37,7 @@ export interface WorkloadEntryObject {
 }
 
 /** Manifests are immutable: each is read once, however many snapshots it is part of. */
-function memoized<T>(read: (manifest: Manifest, spec: JsonObject | null) => T): (manifest: Manifest) => T {
+export function memoized<T>(read: (manifest: Manifest, spec: JsonObject | null) => T): (manifest: Manifest) => T {
   const known = new WeakMap<Manifest, { readonly value: T }>();
   return (manifest) => {
     const before = known.get(manifest);
@@ -106,11 +107,15 @@ export const readMeshConfig = memoized((_manifest, spec): Partial<MeshSettings> 
   const rootNamespace = asString(field(spec, 'rootNamespace'));
   const outbound = field(asObject(field(spec, 'outboundTrafficPolicy')), 'mode');
   const action = field(spec, 'defaultAction');
+  const pathNormalization = readPathNormalization(spec);
+  const providers = field(spec, 'extensionProviders');
   return {
     ...(isList(aliases) ? { trustDomainAliases: aliases.filter((alias) => typeof alias === 'string') } : {}),
     ...(rootNamespace === null ? {} : { rootNamespace }),
     ...(outbound === 'ALLOW_ANY' || outbound === 'REGISTRY_ONLY' ? { outboundTrafficPolicy: outbound } : {}),
     ...(action === 'ALLOW' || action === 'DENY' ? { defaultAction: action } : {}),
+    ...(pathNormalization === null ? {} : { pathNormalization }),
+    ...(isList(providers) ? { extensionProviders: readExtensionProviders(providers) } : {}),
   };
 });
 

@@ -26,7 +26,7 @@ interface Reachable {
 /** A scope and the parts that it was made of. */
 interface Made {
   readonly scope: Scope;
-  /** Mesh-wide resources and the policies that select the workload. */
+  /** Mesh-wide resources, the policies that select the workload and the keys that those need. */
   readonly own: readonly Resource[];
   readonly reachable: Reachable;
 }
@@ -103,13 +103,15 @@ function sameObjects(a: readonly Resource[], b: readonly Resource[]): boolean {
 }
 
 function selectedFor(snapshot: Snapshot, namespace: string, labels: Labels): readonly Resource[] {
-  const { mesh, policies } = snapshot;
+  const { mesh } = snapshot;
   const namespaces = new Set([mesh.rootNamespace, namespace]);
   const selected = [...namespaces]
-    .flatMap((candidate) => policies.get(candidate) ?? [])
-    .filter(({ object }) => selects(object, { namespace, labels }, mesh.rootNamespace))
-    .map(({ resource }) => resource);
-  return [mesh, snapshot.trustBundle, snapshot.revocations, ...selected];
+    .flatMap((candidate) => snapshot.policies.get(candidate) ?? [])
+    .filter(({ object }) => selects(object, { namespace, labels }, mesh.rootNamespace));
+  const policies = selected.map(({ resource }) => resource);
+  // Several policies may need one issuer's keys.
+  const jwks = new Set(selected.flatMap((policy) => policy.jwks));
+  return [mesh, snapshot.trustBundle, snapshot.revocations, ...policies, ...jwks];
 }
 
 /** 192 bits. */

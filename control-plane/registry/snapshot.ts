@@ -1,4 +1,5 @@
 import type {
+  JwksResource,
   MeshConfigResource,
   PolicyResource,
   Resource,
@@ -11,8 +12,10 @@ import type {
 import { compileAuthentication } from '../../policy/index.ts';
 import type { CompiledAuthentication, JsonObject, Manifest, PolicyMesh, Problem } from '../../policy/types.ts';
 import type { MeshSettings } from '../config.ts';
+import { publicObject } from '../jwks/public-object.ts';
+import { jwksNamesOf } from '../jwks/wanted-sources.ts';
 import { Interner } from './content.ts';
-import { readMeshConfig, readService, readWorkloadEntry, type ServiceObject } from './objects.ts';
+import { memoized, readMeshConfig, readService, readWorkloadEntry, type ServiceObject } from './objects.ts';
 import type { RegisteredWorkload } from './registrations.ts';
 import { serviceResource } from './services.ts';
 import { telemetryFields } from './telemetry.ts';
@@ -28,11 +31,15 @@ export interface RegistryInputs {
   /** PEM. */
   readonly roots: readonly string[];
   readonly revoked: { readonly spiffeIds: readonly string[]; readonly serials: readonly string[] };
+  /** Keys of token issuers by name of the Jwks resource; null or absent where there are none (yet). */
+  readonly jwks: ReadonlyMap<string, string | null>;
 }
 
 export interface SnapshotPolicy {
   readonly resource: PolicyResource;
   readonly object: JsonObject;
+  /** The keys that a RequestAuthentication needs, whether they are known or not; empty for other kinds. */
+  readonly jwks: readonly JwksResource[];
 }
 
 /** One immutable view of the mesh. A resource that is the same in two snapshots is the same object. */
@@ -51,6 +58,12 @@ export interface Snapshot {
   readonly problems: readonly Problem[];
 }
 
+const readJwksNames = memoized(({ kind, object }) => (kind === 'RequestAuthentication' ? jwksNamesOf(object) : []));
+
+const readPublicObject = memoized(({ kind, object }) =>
+  kind === 'RequestAuthentication' ? publicObject(object) : object,
+);
+
 /** Pure: the same inputs give equal snapshots, and `before` only lends its objects. */
 export function buildSnapshot(inputs: RegistryInputs, before: Snapshot | null): Snapshot {
   const interner = new Interner(before?.resources ?? new Map());
@@ -61,6 +74,9 @@ export function buildSnapshot(inputs: RegistryInputs, before: Snapshot | null): 
       namespace: manifest.namespace,
       resource: interner.intern(policyResource(manifest)),
       object: manifest.object,
+      jwks: readJwksNames(manifest).map((name) =>
+        interner.intern({ kind: 'Jwks', name, jwks: inputs.jwks.get(name) ?? null }),
+      ),
     })),
     ({ namespace }) => namespace,
   );
@@ -102,7 +118,8 @@ export function buildSnapshot(inputs: RegistryInputs, before: Snapshot | null): 
 function meshConfig({ trustDomain, settings, manifests }: RegistryInputs): MeshConfigResource {
   const manifest = manifests.find(({ kind }) => kind === 'MeshConfig');
   const overrides = manifest === undefined ? {} : readMeshConfig(manifest);
-  const { trustDomainAliases, rootNamespace, outboundTrafficPolicy, defaultAction } = { ...settings, ...overrides };
+  const { trustDomainAliases, rootNamespace, outboundTrafficPolicy, ...rest } = { ...settings, ...overrides };
+  const { defaultAction, pathNormalization, extensionProviders } = rest;
   return {
     kind: 'MeshConfig',
     name: 'mesh',
@@ -111,16 +128,24 @@ function meshConfig({ trustDomain, settings, manifests }: RegistryInputs): MeshC
     rootNamespace,
     outboundTrafficPolicy,
     defaultAction,
+    pathNormalization,
+    extensionProviders,
   };
 }
 
+const POLICY_KINDS: readonly PolicyResource['kind'][] = [
+  'AuthorizationPolicy',
+  'PeerAuthentication',
+  'RequestAuthentication',
+];
+
 function isPolicy({ kind }: Manifest): boolean {
-  return kind === 'AuthorizationPolicy' || kind === 'PeerAuthentication';
+  return POLICY_KINDS.some((one) => one === kind);
 }
 
 function policyResource(manifest: Manifest): PolicyResource {
-  const kind = manifest.kind === 'PeerAuthentication' ? 'PeerAuthentication' : 'AuthorizationPolicy';
-  return { kind, name: `${manifest.namespace}/${manifest.name}`, object: manifest.object };
+  const kind = POLICY_KINDS.find((one) => one === manifest.kind) ?? 'AuthorizationPolicy';
+  return { kind, name: `${manifest.namespace}/${manifest.name}`, object: readPublicObject(manifest) };
 }
 
 /** The ports of each workload that services lead to. */

@@ -12,7 +12,7 @@ describe('the configuration of the control plane', () => {
       adminListen: { address: '127.0.0.1', port: 15014 },
       trustDomain: 'cluster.local',
       certificates: { ttlSeconds: 3600 },
-      mesh: { defaultAction: 'ALLOW', rootNamespace: 'istio-system' },
+      mesh: { defaultAction: 'ALLOW', rootNamespace: 'istio-system', pathNormalization: 'BASE' },
     });
   });
 
@@ -27,7 +27,28 @@ describe('the configuration of the control plane', () => {
     });
   });
 
+  it('fetches keys every 20 minutes, and from no address that is refused by default', () => {
+    expect(parse('').jwks).toEqual({ allowedAddresses: [], refreshSeconds: 1200 });
+    expect(parse('jwks: { allowedAddresses: [127.0.0.1, "fd00::/8"], refreshInterval: 5m }\n').jwks).toEqual({
+      allowedAddresses: ['127.0.0.1', 'fd00::/8'],
+      refreshSeconds: 300,
+    });
+  });
+
   it.each([
+    ['NONE', 'NONE'],
+    ['DEFAULT', 'BASE'],
+    ['MERGE_SLASHES', 'MERGE_SLASHES'],
+  ])('reads the path normalization %s as %s', (written, expected) => {
+    expect(parse(`pathNormalization: { normalization: ${written} }\n`).mesh.pathNormalization).toBe(expected);
+  });
+
+  it.each([
+    [
+      'a path normalization that is none',
+      'pathNormalization: { normalization: base }\n',
+      ':1:37: pathNormalization.norm',
+    ],
     ['an unknown key', 'listen: 127.0.0.1:1\nlistne: x\n', ':2:1: unknown key "listne"'],
     ['an unknown key below', 'certificates:\n  tll: 1h\n', ':2:3: unknown key "certificates.tll"'],
     ['a name to listen on', 'listen: localhost:15012\n', ':1:9: listen must be an IP address and port'],
@@ -40,6 +61,12 @@ describe('the configuration of the control plane', () => {
       'trustedAddresses:\n  - 10.0.0.0/8\n  - 10.0.0.0/99\n',
       ':3:5: trustedAddresses: each must be',
     ],
+    [
+      'an address for keys that is a name',
+      'jwks: { allowedAddresses: [localhost] }\n',
+      ':1:28: jwks.allowedAddresses: each',
+    ],
+    ['a rhythm for keys that is none', 'jwks: { refreshInterval: 0s }\n', ':1:26: jwks.refreshInterval must be'],
     ['a list that is none', 'serverNames: a.example\n', ':1:14: serverNames must be a list'],
     ['a key twice', 'listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n', ':2:1: '],
     ['no mapping', '- a\n', ':1:1: the file must be a mapping'],

@@ -159,11 +159,13 @@ it.each([
 
 it('a MeshConfig manifest overrides what it names and leaves the rest', () => {
   const text =
-    'apiVersion: postern.dev/v1\nkind: MeshConfig\nmetadata: { name: mesh }\nspec: { defaultAction: DENY, outboundTrafficPolicy: { mode: REGISTRY_ONLY } }\n';
+    'apiVersion: postern.dev/v1\nkind: MeshConfig\nmetadata: { name: mesh }\nspec: { defaultAction: DENY, outboundTrafficPolicy: { mode: REGISTRY_ONLY }, pathNormalization: { normalization: NONE }, extensionProviders: [{ name: opa, envoyExtAuthzGrpc: { service: opa, port: 9191 } }] }\n';
   expect(build(text).mesh).toMatchObject({
     defaultAction: 'DENY',
     outboundTrafficPolicy: 'REGISTRY_ONLY',
     rootNamespace: 'istio-system',
+    pathNormalization: 'NONE',
+    extensionProviders: [{ name: 'opa', protocol: 'grpc' }],
   });
 });
 

@@ -11,11 +11,14 @@ export const SETTINGS: RegistryInputs = {
     rootNamespace: 'istio-system',
     outboundTrafficPolicy: 'ALLOW_ANY',
     defaultAction: 'ALLOW',
+    pathNormalization: 'BASE',
+    extensionProviders: [],
   },
   manifests: [],
   workloads: [],
   roots: ['root'],
   revoked: { spiffeIds: [], serials: [] },
+  jwks: new Map(),
 };
 
 export function manifestsOf(text: string): readonly Manifest[] {

@@ -1,0 +1,220 @@
+import type { Logger } from 'pino';
+import { messageOf } from '../../mesh/errors.ts';
+import type { ControlPlaneMetrics } from '../metrics.ts';
+import type { FetchedKeySet } from './fetch-key-set.ts';
+import type { KeySetFile, StoredKeySet } from './key-set-file.ts';
+import type { WantedSource } from './wanted-sources.ts';
+
+/** Milliseconds. */
+export interface KeySetRhythm {
+  /** From a success to the next fetch. */
+  readonly refreshMs: number;
+  /** From a failure to the next attempt: doubling from the first to the longest. */
+  readonly firstRetryMs: number;
+  readonly retryMs: number;
+  /** How long keys are believed that cannot be fetched any more. */
+  readonly keepMs: number;
+}
+
+export interface KeySetKeeperOptions {
+  /** Gives up when the signal says so. */
+  readonly fetch: (wanted: WantedSource, signal: AbortSignal) => Promise<FetchedKeySet>;
+  readonly rhythm: KeySetRhythm;
+  /** Fetches at a time. */
+  readonly concurrency: number;
+  /** More are not fetched: their tokens are refused. */
+  readonly maxSources: number;
+  readonly file: Pick<KeySetFile, 'load' | 'save'>;
+  /** What `texts` gives has changed. */
+  readonly onChange: () => void;
+  readonly metrics: Pick<ControlPlaneMetrics, 'jwksFetches' | 'jwksKeySets' | 'storageErrors'>;
+  readonly log: Logger;
+  /** Unix time, milliseconds. */
+  readonly clock: () => number;
+}
+
+/** One source that is wanted. */
+interface Kept {
+  wanted: WantedSource;
+  /** Null until the first success, and after `keepMs` without one. */
+  stored: StoredKeySet | null;
+  /** In a row. */
+  failures: number;
+  /** Of the last failure, so that the same one is said once. */
+  complaint: string;
+  timer: NodeJS.Timeout | null;
+}
+
+/** How old the time of a success in the file may become: it is what counts after a restart. */
+const SAVE_EVERY_MS = 24 * 3600_000;
+
+/**
+ * Fetches the keys of issuers and keeps them fresh. ALWAYS: what was fetched once stays until it is replaced, is not wanted any more, or could not
+ * be fetched for `keepMs`; a source without keys is null, never absent.
+ */
+export class KeySetKeeper {
+  readonly #options: KeySetKeeperOptions;
+  readonly #kept = new Map<string, Kept>();
+  /** Those that wait for their turn; each at most once, since it is its own fetch that sets its next. */
+  readonly #due: { readonly name: string; readonly kept: Kept }[] = [];
+  #remembered: ReadonlyMap<string, StoredKeySet>;
+  #fetching = 0;
+  #savedAt = 0;
+  readonly #stop = new AbortController();
+
+  constructor(options: KeySetKeeperOptions) {
+    this.#options = options;
+    this.#remembered = options.file.load();
+  }
+
+  /** By name of the Jwks resource. */
+  texts(): ReadonlyMap<string, string | null> {
+    return new Map([...this.#kept].map(([name, { stored }]) => [name, stored?.text ?? null]));
+  }
+
+  /** What is needed from now on; the rest is forgotten. */
+  want(sources: ReadonlyMap<string, WantedSource>): void {
+    for (const [name, kept] of this.#kept) {
+      if (isSame(kept.wanted, sources.get(name))) continue;
+      if (kept.timer !== null) clearTimeout(kept.timer);
+      this.#kept.delete(name);
+    }
+    let tooMany = 0;
+    for (const [name, wanted] of sources) {
+      const kept = this.#kept.get(name);
+      if (kept !== undefined) kept.wanted = wanted;
+      else if (this.#kept.size < this.#options.maxSources) this.#begin(name, wanted);
+      else tooMany++;
+    }
+    if (tooMany > 0) {
+      const { log, maxSources } = this.#options;
+      log.error({ tooMany }, `more than ${maxSources} sources of keys are named: the tokens of the rest are refused`);
+    }
+    // Only for those that were wanted at the start.
+    this.#remembered = new Map();
+    this.#count();
+  }
+
+  stop(): void {
+    this.#stop.abort();
+    for (const { timer } of this.#kept.values()) if (timer !== null) clearTimeout(timer);
+    this.#kept.clear();
+  }
+
+  #begin(name: string, wanted: WantedSource): void {
+    const remembered = this.#remembered.get(name);
+    const stored = remembered !== undefined && this.#isFresh(remembered) ? remembered : null;
+    const kept: Kept = { wanted, stored, failures: 0, complaint: '', timer: null };
+    this.#kept.set(name, kept);
+    this.#enqueue(name, kept);
+  }
+
+  #enqueue(name: string, kept: Kept): void {
+    this.#due.push({ name, kept });
+    this.#pump();
+  }
+
+  #pump(): void {
+    while (this.#fetching < this.#options.concurrency) {
+      const next = this.#due.shift();
+      if (next === undefined) return;
+      const { name, kept } = next;
+      if (this.#kept.get(name) !== kept) continue;
+      this.#fetching++;
+      this.#fetch(name, kept).then(
+        () => this.#done(),
+        (error: unknown) => {
+          this.#options.log.error({ err: error }, 'internal error while fetching keys');
+          this.#done();
+        },
+      );
+    }
+  }
+
+  #done(): void {
+    this.#fetching--;
+    if (!this.#stop.signal.aborted) this.#pump();
+  }
+
+  async #fetch(name: string, kept: Kept): Promise<void> {
+    const { fetch, metrics, rhythm } = this.#options;
+    try {
+      const fetched = await fetch(kept.wanted, this.#stop.signal);
+      // It may have been forgotten meanwhile, and be wanted anew by another entry.
+      if (this.#kept.get(name) !== kept) return;
+      metrics.jwksFetches.inc({ result: 'success' });
+      this.#succeeded(name, kept, fetched);
+    } catch (error) {
+      if (this.#kept.get(name) !== kept) return;
+      metrics.jwksFetches.inc({ result: 'failure' });
+      this.#failed(name, kept, messageOf(error));
+    }
+    const { failures } = kept;
+    const delay =
+      failures === 0 ? rhythm.refreshMs : Math.min(rhythm.firstRetryMs * 2 ** (failures - 1), rhythm.retryMs);
+    kept.timer = setTimeout(() => this.#enqueue(name, kept), delay);
+    this.#count();
+  }
+
+  #succeeded(name: string, kept: Kept, { text, ignored }: FetchedKeySet): void {
+    const { log, clock, onChange } = this.#options;
+    const changed = kept.stored?.text !== text;
+    if (kept.failures > 0) log.info({ jwks: name }, 'the keys of an issuer can be fetched again');
+    if (changed) log.info({ jwks: name, ignored: ignored.slice(0, 10) }, 'the keys of an issuer are new');
+    kept.stored = { text, fetchedAt: clock() };
+    kept.failures = 0;
+    kept.complaint = '';
+    if (changed || clock() - this.#savedAt > SAVE_EVERY_MS) this.#save();
+    if (changed) onChange();
+  }
+
+  #failed(name: string, kept: Kept, reason: string): void {
+    const { log, onChange } = this.#options;
+    kept.failures++;
+    const expired = kept.stored !== null && !this.#isFresh(kept.stored);
+    if (expired) kept.stored = null;
+    if (reason !== kept.complaint || expired) {
+      const effect =
+        kept.stored === null
+          ? 'every token of its issuer is refused until they can be'
+          : 'those fetched before stay in force';
+      log.error({ jwks: name }, `the keys of an issuer could not be fetched: ${reason}; ${effect}`);
+    }
+    kept.complaint = reason;
+    if (expired) onChange();
+  }
+
+  #isFresh({ fetchedAt }: StoredKeySet): boolean {
+    return this.#options.clock() - fetchedAt <= this.#options.rhythm.keepMs;
+  }
+
+  #save(): void {
+    const stored = [...this.#kept].flatMap(([name, kept]): [string, StoredKeySet][] =>
+      kept.stored === null ? [] : [[name, kept.stored]],
+    );
+    try {
+      this.#options.file.save(new Map(stored));
+      this.#savedAt = this.#options.clock();
+    } catch (error) {
+      this.#options.metrics.storageErrors.inc();
+      this.#options.log.error(
+        `the keys of issuers could not be saved; they are in force all the same: ${messageOf(error)}`,
+      );
+    }
+  }
+
+  #count(): void {
+    const { jwksKeySets } = this.#options.metrics;
+    const all = [...this.#kept.values()];
+    const missing = all.filter(({ stored }) => stored === null).length;
+    const stale = all.filter(({ stored, failures }) => stored !== null && failures > 0).length;
+    jwksKeySets.set({ state: 'missing' }, missing);
+    jwksKeySets.set({ state: 'stale' }, stale);
+    jwksKeySets.set({ state: 'current' }, all.length - missing - stale);
+  }
+}
+
+/** Whether the keys are asked for in the same way: by URI, or by discovery for an issuer. */
+function isSame({ source }: WantedSource, other: WantedSource | undefined): boolean {
+  return other !== undefined && JSON.stringify(source) === JSON.stringify(other.source);
+}
