@@ -6,6 +6,16 @@ const memmove = bind<(to: number, from: number, size: number) => number>(
   'uintptr_t memmove(uintptr_t, uintptr_t, size_t)',
 );
 
+const madvise = bind<(address: number, length: number, advice: number) => number>(
+  'int madvise(uintptr_t, size_t, int)',
+);
+const sysconf = bind<(name: number) => number>('long sysconf(int)');
+
+/** asm-generic/mman-common.h. */
+const MADV_DONTNEED = 4;
+/** bits/confname.h. */
+const SC_PAGESIZE = 30;
+
 const mallocTrim = bind<(pad: number) => number>('int malloc_trim(size_t)');
 
 /** Gives freed pages of malloc(3) back to the kernel (malloc_trim(3)); takes a millisecond or so. */
@@ -37,6 +47,14 @@ export class NativeBuffer {
       throw new RangeError(`move(${to}, ${from}, ${length}) outside of ${this.size} bytes`);
     }
     memmove(this.address + to, this.address + from, length);
+  }
+
+  /** The contents are not needed any more: gives the whole pages back to the kernel (madvise(2)); they come back as zeros when they are touched. */
+  discard(): void {
+    const page = sysconf(SC_PAGESIZE);
+    const from = Math.ceil(this.address / page) * page;
+    const to = Math.floor((this.address + this.size) / page) * page;
+    if (to > from) madvise(from, to - from, MADV_DONTNEED);
   }
 
   free(): void {

@@ -29,6 +29,18 @@ const X509_digest = bind<(x509: number, type: number, digest: number, length: nu
 );
 const EVP_sha256 = bind<() => number>('uintptr_t EVP_sha256()');
 
+const X509_get_subject_name = bind<(x509: number) => number>('uintptr_t X509_get_subject_name(uintptr_t)');
+const X509_NAME_entry_count = bind<(name: number) => number>('int X509_NAME_entry_count(uintptr_t)');
+const X509_NAME_print_ex = bind<(bio: number, name: number, indent: number, flags: number) => number>(
+  'int X509_NAME_print_ex(uintptr_t, uintptr_t, int, ulong)',
+);
+const BIO_s_mem = bind<() => number>('uintptr_t BIO_s_mem()');
+const BIO_new = bind<(method: number) => number>('uintptr_t BIO_new(uintptr_t)');
+const BIO_read = bind<(bio: number, to: number, length: number) => number>('int BIO_read(uintptr_t, uintptr_t, int)');
+
+/** XN_FLAG_RFC2253 of openssl/x509.h: what Envoy prints subjects with. */
+const RFC_2253 = 0x111_0317;
+const MAX_SUBJECT = 1024;
 const NID_subject_alt_name = 85;
 const GEN_URI = 6;
 const MAX_NAMES = 64;
@@ -49,6 +61,10 @@ export interface LeafFacts {
   /** Unix time, milliseconds; NaN where it cannot be read. */
   readonly notBefore: number;
   readonly notAfter: number;
+  /** SHA-256 of the DER, hex. */
+  readonly fingerprint: string;
+  /** RFC 2253, ASCII; empty where there is none or it is longer than 1 KiB. */
+  readonly subject: string;
 }
 
 function timeOf(asn1Time: number): number {
@@ -61,6 +77,18 @@ function uriOf(name: number): string | null {
   if (scratch.bytes.readInt32LE(0) !== GEN_URI || value === 0) return null;
   const length = ASN1_STRING_length(value);
   return length <= 0 || length > MAX_URI ? '' : readText(ASN1_STRING_get0_data(value), length);
+}
+
+function subjectOf(x509: number): string {
+  const name = X509_get_subject_name(x509);
+  // The mesh's own certificates have none.
+  if (name === 0 || X509_NAME_entry_count(name) === 0) return '';
+  const bio = BIO_new(BIO_s_mem());
+  if (bio === 0) return '';
+  const printed = X509_NAME_print_ex(bio, name, 0, RFC_2253);
+  const text = printed > 0 && printed <= MAX_SUBJECT ? receiveBytes((to) => BIO_read(bio, to, printed)) : null;
+  ssl.BIO_free(bio);
+  return text?.toString('latin1') ?? '';
 }
 
 /** @param x509 an X509 pointer, which stays the caller's. */
@@ -85,6 +113,8 @@ export function leafFacts(x509: number): LeafFacts {
     serial: digits.replace(/^0+(?=.)/, ''),
     notBefore: timeOf(X509_get0_notBefore(x509)),
     notAfter: timeOf(X509_get0_notAfter(x509)),
+    fingerprint: fingerprintOf(x509),
+    subject: subjectOf(x509),
   };
 }
 

@@ -1,6 +1,7 @@
 import { EPOLLIN, Epoll, openEventFd } from '../native/epoll.ts';
 import { NativeBuffer } from '../native/memory.ts';
 import { closeDescriptor, readInto } from '../native/socket.ts';
+import { Outbox } from './outbox.ts';
 import { type Timer, TimerWheel } from './timers.ts';
 
 /** Whoever owns a descriptor. An exception thrown here ends what `onFault` decides, not the loop. */
@@ -23,6 +24,8 @@ export const SCRATCH_BYTES = 256 * 1024;
  */
 export class Loop {
   readonly scratch = new NativeBuffer(SCRATCH_BYTES);
+  /** What the channels of this loop write. */
+  readonly outbox = new Outbox(this);
   readonly eventFd = openEventFd();
   readonly #epoll = new Epoll();
   readonly #handlers: (EventHandler | undefined)[] = [];
@@ -34,6 +37,8 @@ export class Loop {
   #closingNext: number[] = [];
   #late: (() => void)[] = [];
   #lateNext: (() => void)[] = [];
+  #last: (() => void)[] = [];
+  #lastNext: (() => void)[] = [];
   #running = true;
   readonly #onWake: () => void;
   readonly #onFault: (error: unknown) => void;
@@ -41,6 +46,8 @@ export class Loop {
   now = performance.now();
   /** Longest turn since it was last taken, milliseconds. */
   #longestTurn = 0;
+  /** All turns since it was last taken, milliseconds. */
+  #busy = 0;
 
   /**
    * @param descriptors bitmap of open descriptors, shared with whoever closes them if this thread dies
@@ -119,6 +126,11 @@ export class Loop {
     this.#late.push(task);
   }
 
+  /** As `later`, but after everything that was put off to the end of this turn: what those tasks wrote leaves with the rest. */
+  last(task: () => void): void {
+    this.#last.push(task);
+  }
+
   arm(timer: Timer, delayMs: number): void {
     this.#timers.arm(timer, delayMs, this.now);
   }
@@ -134,6 +146,13 @@ export class Loop {
     return longest;
   }
 
+  /** Time spent in turns since the last call, milliseconds. */
+  takeBusy(): number {
+    const busy = this.#busy;
+    this.#busy = 0;
+    return busy;
+  }
+
   stop(): void {
     this.#running = false;
   }
@@ -143,7 +162,7 @@ export class Loop {
   }
 
   #turn(): void {
-    const sleep = this.#late.length > 0 ? 0 : this.#timers.sleepMs(performance.now(), IDLE_MS);
+    const sleep = this.#late.length + this.#last.length > 0 ? 0 : this.#timers.sleepMs(performance.now(), IDLE_MS);
     const count = this.#epoll.wait(Math.ceil(sleep));
     this.now = performance.now();
     for (let i = 0; i < count; i++) {
@@ -158,8 +177,10 @@ export class Loop {
       this.#onFault(error);
     }
     this.#runLate();
+    this.#runLast();
     this.#closeAll();
     const took = performance.now() - this.now;
+    this.#busy += took;
     if (took > this.#longestTurn) this.#longestTurn = took;
   }
 
@@ -185,6 +206,18 @@ export class Loop {
     // What is put off by a late task belongs to the next turn, unless it is about to close: two swapped lists, no allocation.
     const tasks = this.#late;
     this.#late = this.#lateNext;
+    this.#runAll(tasks);
+    this.#lateNext = tasks;
+  }
+
+  #runLast(): void {
+    const tasks = this.#last;
+    this.#last = this.#lastNext;
+    this.#runAll(tasks);
+    this.#lastNext = tasks;
+  }
+
+  #runAll(tasks: (() => void)[]): void {
     for (const task of tasks) {
       try {
         task();
@@ -193,7 +226,6 @@ export class Loop {
       }
     }
     tasks.length = 0;
-    this.#lateNext = tasks;
   }
 
   #closeAll(): void {
@@ -219,5 +251,6 @@ export class Loop {
     }
     this.#epoll.free();
     this.scratch.free();
+    this.outbox.free();
   }
 }

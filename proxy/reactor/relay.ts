@@ -69,7 +69,8 @@ export class Relay {
   #lastActivity: number;
   #closed = false;
 
-  constructor(loop: Loop, a: ByteEnd, b: ByteEnd, idleMs: number, events: RelayEvents) {
+  /** @param prefix bytes that were read from `a` already, at most 64 KiB: they go to `b` before everything else */
+  constructor(loop: Loop, a: ByteEnd, b: ByteEnd, idleMs: number, events: RelayEvents, prefix: Buffer | null = null) {
     this.#loop = loop;
     this.#events = events;
     this.#idleMs = idleMs;
@@ -81,6 +82,11 @@ export class Relay {
     loop.adopt(a.fd, EPOLLIN, this.#a);
     loop.adopt(b.fd, EPOLLIN, this.#b);
     loop.arm(this.#idle, idleMs);
+    if (prefix !== null && prefix.length > 0) {
+      this.#ab.backlog = prefix;
+      this.#ab.bytes = prefix.length;
+      this.#rearm();
+    }
     // Bytes that TLS read together with its handshake wake nobody.
     if (a.hasPending()) loop.later(() => this.#pumpPending(this.#ab));
     if (b.hasPending()) loop.later(() => this.#pumpPending(this.#ba));

@@ -1,24 +1,28 @@
+import { ErrorCode, errorCodeName, FRAME_HEADER } from '../http2/frames.ts';
+import type { FrameOutput } from '../http2/output.ts';
+import type { Http2Stream } from '../http2/stream.ts';
+import { StreamInbox } from '../http2/stream-inbox.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT } from '../native/epoll.ts';
 import { Errno, errnoName } from '../native/errno.ts';
-import type { HeaderList } from '../native/hpack.ts';
 import { errno } from '../native/library.ts';
+import type { NativeBuffer } from '../native/memory.ts';
 import { readInto, resetOnClose, shutdownWrite, writeBytes, writeFrom } from '../native/socket.ts';
+import type { HeaderList } from '../protocol/hpack/header-list.ts';
+import type { Channel } from '../reactor/channel.ts';
 import type { EventHandler } from '../reactor/loop.ts';
 import { Timer } from '../reactor/timers.ts';
-import { ErrorCode, errorCodeName, FRAME_HEADER } from './frames.ts';
+import { StreamChannel } from './stream-channel.ts';
 import type { Tunnel } from './tunnel.ts';
 
 /** How much one stream may bring in one turn: streams take turns. */
 const QUANTUM = 64 * 1024;
 /** A client's bytes that may leave before the answer to CONNECT; kept until then, so that another endpoint can be tried without loss. */
 const OPTIMISTIC_BYTES = 16 * 1024;
-/** A stream's receive window at first, and what it grows to while the application keeps up: a slow reader never makes us hold more than the first. */
+/** What a stream's receive window grows to while the application keeps up. */
 const MAX_STREAM_WINDOW = 4 * 1024 * 1024;
 /** A stream that carries more than this within BULK_EPOCH_MS is bulk: newcomers stay away from its tunnel. */
 const BULK_BYTES = 1024 * 1024;
 const BULK_EPOCH_MS = 1000;
-/** What waits for a slow application lies in chunks of at least this: a peer that sends byte by byte must not make each byte cost an object. */
-const CHUNK_BYTES = 4096;
 /** How long an application may take for the last bytes of a stream whose tunnel is gone. */
 const LINGER_MS = 60_000;
 
@@ -31,20 +35,28 @@ export interface StreamOwner {
   onEnd(how: StreamEnd, detail: string): void;
 }
 
+/** What of a refusal's headers says why. */
+const REASON_HEADER = 'x-postern-reason';
+
 /**
- * One CONNECT stream of a tunnel, joined to an application's socket. Half-close is carried across, an abort on one side aborts the other.
- * ALWAYS: bytes count against the stream's receive window until the application's socket has taken them.
+ * One CONNECT stream of a tunnel, joined to an application's socket, or opened as a channel. Half-close is carried across, an abort on one side
+ * aborts the other. ALWAYS: bytes count against the stream's receive window until the application's socket or the channel's handler has taken them.
  */
-export class TunnelStream implements EventHandler {
+export class TunnelStream implements EventHandler, Http2Stream {
   readonly tunnel: Tunnel;
   readonly id: number;
   owner: StreamOwner | null = null;
+  /** Server, before anything is joined: more bytes wait (`peekHeld`), or the peer has ended. */
+  whenHeld: (() => void) | null = null;
   sendWindow: number;
-  #receiveWindow: number;
-  #windowSize: number;
-  #uncredited = 0;
+  readonly #output: FrameOutput;
+  readonly #inbox: StreamInbox;
   /** -1 until the application's socket is attached. */
   #fd = -1;
+  /** In place of a socket. */
+  #channel: StreamChannel | null = null;
+  /** Server: CONNECT came. */
+  #requested = false;
   /** Client: the first bytes sent before the answer; null once it came. */
   #replay: Buffer[] | null = null;
   #replayBytes = 0;
@@ -54,11 +66,6 @@ export class TunnelStream implements EventHandler {
   #localEnded = false;
   #peerEnded = false;
   #writeEnded = false;
-  #backlog: Buffer[] = [];
-  #backlogBytes = 0;
-  /** The chunk that the last of the backlog lies in, where it may grow. */
-  #tail: Buffer | null = null;
-  #tailUsed = 0;
   #over = false;
   #epochStart = 0;
   #epochBytes = 0;
@@ -70,8 +77,9 @@ export class TunnelStream implements EventHandler {
     this.tunnel = tunnel;
     this.id = id;
     this.sendWindow = sendWindow;
-    this.#receiveWindow = tunnel.streamWindow;
-    this.#windowSize = tunnel.streamWindow;
+    const { connection } = tunnel;
+    this.#output = connection.output;
+    this.#inbox = new StreamInbox(connection.output, id, connection.streamWindow, MAX_STREAM_WINDOW);
     this.lastActivity = tunnel.loop.now;
   }
 
@@ -79,9 +87,9 @@ export class TunnelStream implements EventHandler {
     return this.#over;
   }
 
-  /** Whether the application is connected. */
+  /** Whether the application is connected, or the channel is open. */
   get joined(): boolean {
-    return this.#fd >= 0;
+    return this.#fd >= 0 || this.#channel !== null;
   }
 
   /** Both sides have ended as far as HTTP/2 goes (RFC 9113, 5.1: closed), though the application may still have bytes to take. */
@@ -95,7 +103,31 @@ export class TunnelStream implements EventHandler {
 
   /** Bytes held for an application that does not take them. */
   get backlogBytes(): number {
-    return this.#backlogBytes;
+    return this.#inbox.bytes;
+  }
+
+  /** Server: the bytes that wait, at most `most` of them, which stay; null: none. Valid until anything else is called. */
+  peekHeld(most: number): Buffer | null {
+    return this.#inbox.peek(most);
+  }
+
+  /** The peer has ended its direction; bytes may still wait. */
+  get peerEnded(): boolean {
+    return this.#peerEnded;
+  }
+
+  /**
+   * Makes a channel of the stream, in place of `attach`. Server: after `accept`. Client: at once; no more than OPTIMISTIC_BYTES leave before the
+   * answer, and one that is not 200 closes the channel (after `StreamOwner.onResponse`).
+   */
+  openChannel(): Channel {
+    const allowance = this.tunnel.isClient && !this.#answered ? OPTIMISTIC_BYTES : Number.POSITIVE_INFINITY;
+    const channel = new StreamChannel(this, this.#inbox, allowance);
+    this.#channel = channel;
+    this.whenHeld = null;
+    if (!this.tunnel.isClient) this.#answered = true;
+    if (this.#peerEnded) channel.peerEnded();
+    return channel;
   }
 
   /** Joins the application's socket, watched already. `replay`: bytes of an earlier try that this stream sends first. */
@@ -107,13 +139,14 @@ export class TunnelStream implements EventHandler {
       return;
     }
     this.#fd = fd;
+    this.whenHeld = null;
     if (this.tunnel.isClient) {
       this.#replay = [];
       for (const bytes of replay) this.#sendReplay(bytes);
     } else this.#answered = true;
     if (this.#over) return;
     this.tunnel.loop.adopt(fd, EPOLLIN, this);
-    if (this.#backlogBytes > 0 || this.#peerEnded) this.#drain();
+    if (this.#inbox.bytes > 0 || this.#peerEnded) this.#drain();
     if (!this.#over) this.#rearm();
   }
 
@@ -121,15 +154,15 @@ export class TunnelStream implements EventHandler {
     if (this.#over) return;
     this.#replay?.push(bytes);
     this.#replayBytes += bytes.length;
-    const { tunnel } = this;
-    const fits = bytes.length <= Math.min(this.sendWindow, tunnel.sendWindow, tunnel.peerMaxFrame);
-    const at = fits ? tunnel.reserveData(bytes.length + FRAME_HEADER) : -1;
+    const output = this.#output;
+    const fits = bytes.length <= Math.min(this.sendWindow, output.sendWindow, output.peerMaxFrame);
+    const at = fits ? output.reserveData(bytes.length + FRAME_HEADER) : -1;
     if (at < 0) {
       this.abort('no room to send again what the first endpoint did not take', ErrorCode.CANCEL);
       return;
     }
-    tunnel.copyIn(bytes, at + FRAME_HEADER);
-    tunnel.commitData(this, at, bytes.length, false);
+    output.copyIn(bytes, at + FRAME_HEADER);
+    output.commitData(this, at, bytes.length, false);
     this.bytesToPeer += bytes.length;
   }
 
@@ -144,7 +177,7 @@ export class TunnelStream implements EventHandler {
 
   onEvents(mask: number): void {
     if (this.#over) return;
-    if ((mask & EPOLLOUT) !== 0 && this.#backlogBytes > 0) this.#drain();
+    if ((mask & EPOLLOUT) !== 0 && this.#inbox.bytes > 0) this.#drain();
     if (!this.#over && !this.#localEnded && (mask & (EPOLLIN | EPOLLERR | EPOLLHUP)) !== 0) this.#readApplication();
     if (!this.#over && (mask & EPOLLERR) !== 0 && this.#localEnded) this.abort('application reset', ErrorCode.CANCEL);
     if (!this.#over) this.#rearm();
@@ -155,27 +188,27 @@ export class TunnelStream implements EventHandler {
   }
 
   #readApplication(): void {
-    const { tunnel } = this;
-    let most = Math.min(QUANTUM, this.sendWindow, tunnel.sendWindow, tunnel.peerMaxFrame);
+    const output = this.#output;
+    let most = Math.min(QUANTUM, this.sendWindow, output.sendWindow, output.peerMaxFrame);
     if (!this.#answered) most = Math.min(most, OPTIMISTIC_BYTES - this.#replayBytes);
     if (most <= 0) {
       this.stalled = true;
       return;
     }
-    const at = tunnel.reserveData(most + FRAME_HEADER);
+    const at = output.reserveData(most + FRAME_HEADER);
     if (at < 0) {
       if (!this.#over) this.stalled = true;
       return;
     }
-    const n = readInto(this.#fd, tunnel.stagingAddress + at + FRAME_HEADER, most);
+    const n = readInto(this.#fd, output.stagingAddress + at + FRAME_HEADER, most);
     if (n > 0) {
-      if (!this.#answered) this.#keepForReplay(tunnel.copyOut(at + FRAME_HEADER, n));
-      tunnel.commitData(this, at, n, false);
-      this.#count(n);
+      if (!this.#answered) this.#keepForReplay(output.copyOut(at + FRAME_HEADER, n));
+      output.commitData(this, at, n, false);
+      this.count(n);
       this.bytesToPeer += n;
     } else if (n === 0) {
       this.#localEnded = true;
-      tunnel.commitData(this, at, 0, true);
+      output.commitData(this, at, 0, true);
       this.#finishIfDone();
     } else {
       const code = errno();
@@ -189,7 +222,8 @@ export class TunnelStream implements EventHandler {
     this.#replayBytes += bytes.length;
   }
 
-  #count(bytes: number): void {
+  /** Bytes went either way. */
+  count(bytes: number): void {
     const { now } = this.tunnel.loop;
     this.lastActivity = now;
     if (now - this.#epochStart > BULK_EPOCH_MS) {
@@ -200,18 +234,45 @@ export class TunnelStream implements EventHandler {
     if (this.#epochBytes > BULK_BYTES) this.tunnel.noteBulk();
   }
 
+  /** Server: CONNECT, or trailers. Client: the answer, or trailers. */
+  onHeaders(headers: HeaderList | null, ends: boolean): void {
+    if (this.tunnel.isClient) this.#onAnswer(headers, ends);
+    else if (this.#requested) {
+      // Trailers: they end the stream or are an error.
+      if (ends) this.onPeerEnd();
+      else this.abort('a second request on one stream', ErrorCode.PROTOCOL_ERROR);
+    } else {
+      this.#requested = true;
+      if (headers === null) this.refuse(431, []);
+      else this.tunnel.onRequest(this, headers);
+      if (ends) this.onPeerEnd();
+    }
+  }
+
+  #onAnswer(headers: HeaderList | null, ends: boolean): void {
+    const [first] = headers ?? [];
+    const status = first?.[0] === ':status' && /^[1-9]\d\d$/.test(first[1]) ? Number(first[1]) : 0;
+    if (headers === null) this.abort('the answer has too many headers', ErrorCode.CANCEL);
+    else if (status >= 200) this.#onResponse(status, headers, ends);
+    else if (status === 0 && !this.#answered) this.abort('the answer has no status', ErrorCode.PROTOCOL_ERROR);
+    if (ends) this.onPeerEnd();
+  }
+
   /** Client: the peer answered CONNECT; `ends`: and that was all. */
-  onResponse(status: number, headers: HeaderList, ends: boolean): void {
+  #onResponse(status: number, headers: HeaderList, ends: boolean): void {
     if (this.#over || this.#answered) return;
     if (status === 200) {
       this.#answered = true;
       this.#replay = null;
       this.owner?.onResponse(status, headers);
+      this.#channel?.answered();
       this.unstall();
       return;
     }
     this.#peerEnded = ends;
     this.owner?.onResponse(status, headers);
+    const reason = headers.find(([name]) => name === REASON_HEADER)?.[1];
+    this.#channel?.refused(`CONNECT answered ${status}${reason === undefined ? '' : `: ${reason}`}`);
     this.#end('refused', `CONNECT answered ${status}`, ErrorCode.CANCEL);
   }
 
@@ -220,53 +281,38 @@ export class TunnelStream implements EventHandler {
     if (!this.#over && this.#replay !== null) this.owner?.onResponse(0, []);
   }
 
-  /** Bytes from the peer, at `address`, valid during the call only. */
-  deliver(address: number, length: number): void {
+  deliver(from: NativeBuffer, start: number, end: number): void {
     if (this.#over || this.#peerEnded) return;
-    this.#receiveWindow -= length;
-    if (this.#receiveWindow < 0) {
+    const length = end - start;
+    if (!this.#inbox.receive(length)) {
       this.abort('peer sent more than its window', ErrorCode.FLOW_CONTROL_ERROR);
       return;
     }
-    this.#count(length);
+    this.count(length);
     this.bytesToApplication += length;
+    if (this.#channel !== null) {
+      this.#channel.deliver(from, start, end);
+      return;
+    }
     let taken = 0;
-    if (this.#fd >= 0 && this.#backlogBytes === 0) {
-      taken = writeFrom(this.#fd, address, length);
+    if (this.#fd >= 0 && this.#inbox.bytes === 0) {
+      taken = writeFrom(this.#fd, from.address + start, length);
       if (taken < 0) {
         if (!this.#mayRetryWrite()) return;
         taken = 0;
       }
-      this.#credit(taken);
+      this.#inbox.credit(taken);
       if (taken === length) return;
     }
-    this.#hold(this.tunnel.copyReceived(address + taken, length - taken));
+    this.#inbox.hold(from, start + taken, end);
     if (this.#fd >= 0) this.#rearm();
+    else this.whenHeld?.();
   }
 
-  #hold(bytes: Buffer): void {
-    this.#backlogBytes += bytes.length;
-    const last = this.#backlog.at(-1);
-    if (bytes.length >= CHUNK_BYTES || last === undefined) {
-      // Mostly it is the first words of a connection, for an application that is being dialled.
-      this.#backlog.push(bytes);
-      this.#tail = null;
-    } else if (this.#tail === null || this.#tailUsed + bytes.length > CHUNK_BYTES) {
-      this.#tail = Buffer.allocUnsafeSlow(CHUNK_BYTES);
-      this.#tailUsed = bytes.copy(this.#tail);
-      this.#backlog.push(this.#tail.subarray(0, this.#tailUsed));
-    } else {
-      // The beginning of the last part may have been taken already.
-      this.#tailUsed += bytes.copy(this.#tail, this.#tailUsed);
-      this.#backlog[this.#backlog.length - 1] = this.#tail.subarray(last.byteOffset, this.#tailUsed);
-    }
-  }
-
-  /** A padded frame's padding counts against the window, too (RFC 9113, 6.9.1), and is taken at once. */
   onPadding(bytes: number): void {
     if (this.#over || this.#peerEnded) return;
-    this.#receiveWindow -= bytes;
-    this.#credit(bytes);
+    this.#inbox.receive(bytes);
+    this.#inbox.credit(bytes);
   }
 
   /** @returns false where the application's socket is dead (the stream is then aborted). */
@@ -278,50 +324,52 @@ export class TunnelStream implements EventHandler {
   }
 
   #drain(): void {
-    this.#drainBacklog();
-    this.tunnel.onBacklogTaken();
+    this.#drainInbox();
+    this.tunnel.connection.giveCredit();
   }
 
-  #drainBacklog(): void {
-    while (this.#backlog.length > 0) {
-      const first = this.#backlog[0] as Buffer;
+  #drainInbox(): void {
+    for (let first = this.#inbox.first; first !== null; first = this.#inbox.first) {
       const taken = writeBytes(this.#fd, first);
       if (taken < 0) {
         this.#mayRetryWrite();
         return;
       }
-      this.#backlogBytes -= taken;
       this.lastActivity = this.tunnel.loop.now;
-      this.#credit(taken);
-      if (taken < first.length) {
-        this.#backlog[0] = first.subarray(taken);
-        return;
-      }
-      this.#backlog.shift();
+      const all = taken === first.length;
+      this.#inbox.take(taken);
+      if (!all) return;
     }
-    this.#tail = null;
     if (this.#peerEnded) this.#endWrite();
-  }
-
-  /** Gives window back for what the application took; more of it while the application keeps up. */
-  #credit(bytes: number): void {
-    this.#uncredited += bytes;
-    if (this.#uncredited < this.#windowSize / 2 || this.#peerEnded) return;
-    let increment = this.#uncredited;
-    if (this.#backlogBytes === 0 && this.#windowSize < MAX_STREAM_WINDOW) {
-      increment += this.#windowSize;
-      this.#windowSize *= 2;
-    }
-    this.#uncredited = 0;
-    this.#receiveWindow += increment;
-    this.tunnel.sendWindowUpdate(this.id, increment);
   }
 
   /** END_STREAM from the peer. */
   onPeerEnd(): void {
     if (this.#over || this.#peerEnded) return;
     this.#peerEnded = true;
-    if (this.#fd >= 0 && this.#backlogBytes === 0) this.#endWrite();
+    this.#inbox.ended = true;
+    if (this.#channel !== null) this.#channel.peerEnded();
+    else if (this.#fd < 0) this.whenHeld?.();
+    else if (this.#inbox.bytes === 0) this.#endWrite();
+  }
+
+  /** The channel has sent END_STREAM. */
+  channelSentEnd(): void {
+    this.#localEnded = true;
+    this.#finishIfDone();
+  }
+
+  /** The channel has delivered everything up to the peer's end. */
+  channelReadEnd(): void {
+    this.#writeEnded = true;
+    this.#finishIfDone();
+  }
+
+  /** What the peer still sends is not wanted: an orderly end without its own (RFC 9113, 8.1). */
+  leave(): void {
+    if (this.#over) return;
+    if (!this.#peerEnded) this.#output.sendReset(this.id, ErrorCode.NO_ERROR);
+    this.#end('closed', '', ErrorCode.NO_ERROR);
   }
 
   #endWrite(): void {
@@ -339,10 +387,11 @@ export class TunnelStream implements EventHandler {
   /** RST_STREAM from the peer. */
   onPeerReset(code: number): void {
     if (this.#over) return;
-    if (code === ErrorCode.NO_ERROR && this.#peerEnded && this.#fd >= 0) {
+    if (code === ErrorCode.NO_ERROR && this.#peerEnded && this.joined) {
       // RFC 9113, 8.1: it is done and wants no more of us; what it sent before its end is still delivered.
       this.#localEnded = true;
-      this.#rearm();
+      if (this.#fd >= 0) this.#rearm();
+      this.#channel?.writeNoMore();
       this.#finishIfDone();
       return;
     }
@@ -356,8 +405,9 @@ export class TunnelStream implements EventHandler {
   }
 
   /** The tunnel is gone. What was sent may have been processed; only a stream that sent nothing can be tried again elsewhere. */
-  onTunnelLost(reason: string): void {
-    if (this.endedOnWire && this.#fd >= 0) {
+  onConnectionLost(why: string): void {
+    const reason = `tunnel: ${why}`;
+    if (this.endedOnWire && this.joined) {
       // Complete but for what a slow application has not taken yet.
       this.tunnel.loop.arm(new Timer(() => this.abort(reason, -1)), LINGER_MS);
       return;
@@ -371,32 +421,39 @@ export class TunnelStream implements EventHandler {
     this.#end('aborted', detail, code);
   }
 
-  /** No byte in either direction for too long. */
-  expire(detail: string): void {
-    this.#end('idle', detail, ErrorCode.CANCEL);
+  fail(detail: string, code: number): void {
+    this.#end('aborted', detail, code);
+  }
+
+  check(now: number): void {
+    const { streamIdleMs } = this.tunnel;
+    if (now - this.lastActivity > streamIdleMs) {
+      this.#end('idle', `no bytes for ${streamIdleMs} ms`, ErrorCode.CANCEL);
+    }
   }
 
   /** Server: refuses the CONNECT with a status; no application was dialled. */
   refuse(status: number, headers: HeaderList): void {
     if (this.#over) return;
-    this.tunnel.sendHeaders(this.id, [[':status', String(status)], ...headers], true);
+    this.#output.sendHeaders(this.id, [[':status', String(status)], ...headers], true);
     this.#end('refused', `answered ${status}`, ErrorCode.NO_ERROR);
   }
 
   /** Server: accepts the CONNECT. */
   accept(headers: HeaderList): void {
-    this.tunnel.sendHeaders(this.id, [[':status', '200'], ...headers], false);
+    this.#output.sendHeaders(this.id, [[':status', '200'], ...headers], false);
   }
 
   /** Window or room came back. */
   unstall(): void {
+    this.#channel?.pump();
     if (!this.stalled || this.#over) return;
     this.stalled = false;
     if (this.#fd >= 0) this.#rearm();
   }
 
   #rearm(): void {
-    const mask = (this.#localEnded || this.stalled ? 0 : EPOLLIN) | (this.#backlogBytes > 0 ? EPOLLOUT : 0);
+    const mask = (this.#localEnded || this.stalled ? 0 : EPOLLIN) | (this.#inbox.bytes > 0 ? EPOLLOUT : 0);
     this.tunnel.loop.rearm(this.#fd, mask);
   }
 
@@ -406,19 +463,19 @@ export class TunnelStream implements EventHandler {
     this.#over = true;
     if (code >= 0 && !this.endedOnWire && how !== 'closed') {
       // An answer that was a refusal and complete needs no reset: peers take many of those for an attack (CVE-2023-44487).
-      if (how === 'refused' && this.tunnel.isClient && this.#peerEnded) this.tunnel.sendEnd(this.id);
+      if (how === 'refused' && this.tunnel.isClient && this.#peerEnded) this.#output.sendEnd(this.id);
       else if (!(how === 'refused' && code === ErrorCode.NO_ERROR && this.#peerEnded))
-        this.tunnel.sendReset(this.id, code);
+        this.#output.sendReset(this.id, code);
     }
-    this.#backlog = [];
-    this.#tail = null;
-    this.#backlogBytes = 0;
+    this.#inbox.clear();
+    this.whenHeld = null;
     if (this.#fd >= 0) {
       if (how !== 'closed') resetOnClose(this.#fd);
       this.tunnel.loop.close(this.#fd);
       this.#fd = -1;
     }
-    this.tunnel.forget(this);
+    this.tunnel.connection.forget(this);
+    this.#channel?.closed(how === 'closed' ? null : detail);
     this.owner?.onEnd(how, detail);
   }
 }

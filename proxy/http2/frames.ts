@@ -1,6 +1,6 @@
 import type { NativeBuffer } from '../native/memory.ts';
 
-/** HTTP/2 frames (RFC 9113, sections 4 and 6) as the tunnel needs them: no priorities, no push. */
+/** HTTP/2 frames (RFC 9113, sections 4 and 6): no priorities, no push. */
 
 export const FRAME_HEADER = 9;
 
@@ -66,6 +66,8 @@ export const DEFAULT_WINDOW = 65_535;
 export const MAX_WINDOW = 0x7fffffff;
 export const MIN_MAX_FRAME = 16_384;
 export const MAX_MAX_FRAME = 0xffffff;
+
+export const MAX_STREAM_ID = 0x7fffffff;
 
 export const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
 
