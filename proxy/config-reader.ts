@@ -79,6 +79,11 @@ export class Section {
     return node === null ? null : this.#enter(node, this.#name(key));
   }
 
+  /** Whether the key is there at all: for lists whose absence is not the same as being empty. */
+  has(key: string): boolean {
+    return this.#node(key) !== null;
+  }
+
   /** A list of maps; empty where the key is absent. */
   sections(key: string): readonly Section[] {
     const node = this.#node(key);

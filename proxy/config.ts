@@ -2,6 +2,7 @@ import { isIPv6 } from 'node:net';
 import { dirname, resolve } from 'node:path';
 import { isTrustDomain } from '../mesh/spiffe-id.ts';
 import { address, bytes, type Decoder, duration, flag, integer, ip, name, oneOf, text } from './config-decoders.ts';
+import { readHttpLimits, readOpaquePorts, readTracing, type TracingConfig } from './config-http.ts';
 import type { Section } from './config-reader.ts';
 import type { SocketAddress, WorkerConfig } from './worker/messages.ts';
 
@@ -61,6 +62,12 @@ export interface ProxyConfig {
   /** How long connections may take to end once the sidecar is asked to stop. Default 30s. */
   readonly drainTimeoutMs: number;
   readonly limits: WorkerConfig['limits'];
+  /** Bounds and timeouts of HTTP; each has its default. */
+  readonly http: WorkerConfig['http'];
+  /** Ports of undeclared protocol that are never looked into. Default 25, 587, 3306, 4444, 5432, 6379, 9300, 11211. */
+  readonly opaquePorts: readonly number[];
+  /** Default: none, no spans are made. */
+  readonly tracing: TracingConfig | null;
 }
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
@@ -126,6 +133,9 @@ export function readProxy(root: Section, file: string): ProxyConfig {
     logLevel: root.optional('logLevel', oneOf(...LOG_LEVELS), 'info'),
     drainTimeoutMs: root.optional('drainTimeout', duration(0, HOUR), 30 * SECOND),
     limits: readLimits(root.section('limits')),
+    http: readHttpLimits(root.section('http')),
+    opaquePorts: readOpaquePorts(root),
+    tracing: readTracing(root),
   };
   checkWhole(config, root);
   return config;

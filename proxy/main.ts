@@ -9,7 +9,7 @@ import { adminRoutes, healthRoutes, metricsRoutes } from './control/endpoints.ts
 import { HttpServer } from './control/http-server.ts';
 import { Identity } from './control/identity.ts';
 import { probeListener } from './control/listen-probe.ts';
-import { Output } from './control/logging.ts';
+import { type Log, Output } from './control/logging.ts';
 import { Metrics } from './control/metrics.ts';
 import { PushStream } from './control/push-stream.ts';
 import { expiresAt } from './control/renewal.ts';
@@ -19,6 +19,7 @@ import { SeriesTable } from './control/series-table.ts';
 import { StopSignals } from './control/stop-signals.ts';
 import { ResourceStore } from './control/store.ts';
 import { Supervisor } from './control/supervisor.ts';
+import { SpanExporter } from './control/tracing.ts';
 import { ControlPlaneTrust } from './control/trust.ts';
 import type { SocketAddress, WorkerConfig } from './worker/messages.ts';
 
@@ -81,6 +82,7 @@ function assemble(config: ProxyConfig, options: ProxyOptions, controlPlane: read
   const store = new ResourceStore();
   const series = new SeriesTable(clock, log);
   const rollout = new Rollout({ store, clock, log });
+  const spans = spanExporter(config, version, clock, log);
   const supervisor = new Supervisor({
     workerUrl,
     workers: config.workers,
@@ -88,6 +90,7 @@ function assemble(config: ProxyConfig, options: ProxyOptions, controlPlane: read
     rollout,
     series,
     output,
+    onSpans: (finished) => spans?.add(finished),
     clock,
   });
 
@@ -146,6 +149,8 @@ function assemble(config: ProxyConfig, options: ProxyOptions, controlPlane: read
     rejectedResources: store.rejected().length,
     workerRestarts: supervisor.restarts,
     droppedLines: output.droppedLines,
+    exportedSpans: spans?.exported ?? 0,
+    droppedSpans: spans?.dropped ?? 0,
   }));
   const readiness = () => ({
     certificate: identity.valid,
@@ -188,6 +193,7 @@ function assemble(config: ProxyConfig, options: ProxyOptions, controlPlane: read
     acknowledger.close();
     rollout.close();
     await supervisor.close();
+    await spans?.close();
     client.close();
     await Promise.all(servers.map((server) => server.close()));
     await output.flush();
@@ -202,8 +208,27 @@ function failed(...lasting: readonly Promise<void>[]): Promise<never> {
   });
 }
 
+/** Null where no collector is configured. Spans are told apart by the names that Istio gives: `<app>.<namespace>`. */
+function spanExporter(
+  { workload, tracing }: ProxyConfig,
+  version: string,
+  clock: Clock,
+  log: Log,
+): SpanExporter | null {
+  if (tracing === null) return null;
+  const { name, namespace, labels } = workload;
+  const app = labels['service.istio.io/canonical-name'] ?? labels.app ?? name;
+  const resource = {
+    'service.name': `${app}.${namespace}`,
+    'service.namespace': namespace,
+    'service.instance.id': `${namespace}/${name}`,
+    ...(labels.version === undefined ? {} : { 'service.version': labels.version }),
+  };
+  return new SpanExporter({ endpoint: tracing.endpoint, resource, version, clock, log });
+}
+
 function workerConfig(config: ProxyConfig): Omit<WorkerConfig, 'index' | 'controlPlane'> {
-  const { workload, inbound, outbound, expose, upstreams, accessLog, logLevel, limits } = config;
+  const { workload, inbound, outbound, expose, upstreams, accessLog, logLevel, limits, http, opaquePorts } = config;
   const { name, namespace, serviceAccount, labels, addresses } = workload;
   const ownPorts = [config.admin, config.metrics, config.health].map(({ listen }) => listen.port);
   return {
@@ -216,6 +241,9 @@ function workerConfig(config: ProxyConfig): Omit<WorkerConfig, 'index' | 'contro
     accessLog,
     logLevel,
     limits,
+    http,
+    opaquePorts,
+    tracing: config.tracing === null ? null : { sampling: config.tracing.sampling },
   };
 }
 

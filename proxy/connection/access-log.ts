@@ -23,12 +23,19 @@ export class AccessLog {
     this.#onDropped = onDropped;
   }
 
+  /** Whether one more line is taken; what is not counts as dropped. */
+  accepts(): boolean {
+    if (this.#bytes <= MAX_BYTES) return true;
+    this.#onDropped();
+    return false;
+  }
+
   write(entry: { readonly [key: string]: unknown }): void {
-    if (this.#bytes > MAX_BYTES) {
-      this.#onDropped();
-      return;
-    }
-    const line = `${JSON.stringify(entry)}\n`;
+    if (this.accepts()) this.writeLine(`${JSON.stringify(entry)}\n`);
+  }
+
+  /** A whole line of JSON with its newline, after `accepts`. */
+  writeLine(line: string): void {
     this.#lines.push(line);
     this.#bytes += line.length;
     if (!this.#timer.armed) this.#loop.arm(this.#timer, FLUSH_MS);

@@ -1,12 +1,16 @@
+import type { StagingPool } from '../http2/staging.ts';
+import type { RandomPool } from '../native/random.ts';
 import type { MeshView } from '../protocol/mesh-view.ts';
 import type { Loop } from '../reactor/loop.ts';
-import type { StagingPool } from '../tunnel/staging.ts';
 import type { WorkerConfig } from '../worker/messages.ts';
 import type { AccessLog } from './access-log.ts';
 import type { MeshTls } from './mesh-tls.ts';
 import type { Party } from './party.ts';
+import type { RequestSeries } from './request-series.ts';
 import type { SeriesBank } from './series.ts';
+import type { SpanLog } from './span-log.ts';
 import type { ConnectionTable } from './table.ts';
+import type { TraceSource } from './trace-context.ts';
 import type { WorkerMetrics } from './worker-metrics.ts';
 
 /** What every connection of a worker shares. One a worker; made by its composition root. */
@@ -20,6 +24,11 @@ export interface DataPlane {
   readonly series: SeriesBank;
   readonly metrics: WorkerMetrics;
   readonly accessLog: AccessLog;
+  readonly requestSeries: RequestSeries;
+  readonly traces: TraceSource;
+  readonly spans: SpanLog;
+  /** For identifiers. */
+  readonly random: RandomPool;
   /** This workload, as telemetry tells of it. */
   self(): Party;
   /** The W3C baggage header of this sidecar's CONNECT requests. */

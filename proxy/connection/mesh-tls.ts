@@ -19,7 +19,9 @@ export const TUNNEL_OUTLIVES_CERTIFICATE_MS = 24 * 3_600_000;
 const TUNNEL_ALPN = ['h2'];
 /** Istio's names for direct mutual TLS; `istio-peer-exchange` would promise a metadata exchange that we do not speak. */
 const DIRECT_SERVER_ALPN = ['istio', 'istio-http/1.1', 'istio-h2', 'istio-http/1.0'];
-const DIRECT_CLIENT_ALPN = ['istio'];
+
+/** What a client of direct mutual TLS says that it will speak: bytes, HTTP/1.1 or HTTP/2. */
+export type DirectAlpn = 'istio' | 'istio-http/1.1' | 'istio-h2';
 
 /** None for what is no root: it has been refused before it came here. */
 function fingerprintOfRoot(pem: string): string[] {
@@ -31,7 +33,6 @@ export interface Contexts {
   readonly tunnelServer: TlsContext;
   readonly tunnelClient: TlsContext;
   readonly directServer: TlsContext;
-  readonly directClient: TlsContext;
 }
 
 export type PeerCheck =
@@ -47,6 +48,10 @@ export class MeshTls {
   readonly #now: () => number;
   #identity: OwnIdentity | null = null;
   #contexts: Contexts | null = null;
+  /** What `#contexts` were made of; null as they. */
+  #material: TlsMaterial | null = null;
+  /** Of the generation of `#contexts`; made when first asked for, since most meshes have no workload that they are for. */
+  readonly #directClients = new Map<DirectAlpn, TlsContext>();
   #rootPrints: ReadonlySet<string> = new Set();
   /** Rises whenever a root leaves the trust bundle. */
   #removals = 0;
@@ -85,6 +90,18 @@ export class MeshTls {
     if (this.#identity !== null) this.#rebuild(this.#identity);
   }
 
+  /** For a connection to an Istio sidecar; null as `contexts`. @throws PosternError ERR_TLS_MATERIAL as `setIdentity` */
+  directClient(alpn: DirectAlpn): TlsContext | null {
+    const material = this.#material;
+    if (material === null) return null;
+    let context = this.#directClients.get(alpn);
+    if (context === undefined) {
+      context = new TlsContext('client', material, [alpn]);
+      this.#directClients.set(alpn, context);
+    }
+    return context;
+  }
+
   #rebuild(identity: OwnIdentity): void {
     const roots = this.#view.trustBundle?.roots ?? [];
     if (roots.length === 0) return;
@@ -101,11 +118,13 @@ export class MeshTls {
         tunnelServer: make('server', TUNNEL_ALPN),
         tunnelClient: make('client', TUNNEL_ALPN),
         directServer: make('server', DIRECT_SERVER_ALPN),
-        directClient: make('client', DIRECT_CLIENT_ALPN),
       };
+      this.#material = material;
       this.generation++;
       // Sessions hold references of their own.
       if (before !== null) for (const context of Object.values(before) as TlsContext[]) context.free();
+      for (const context of this.#directClients.values()) context.free();
+      this.#directClients.clear();
     } catch (error) {
       for (const context of made) context.free();
       throw error;

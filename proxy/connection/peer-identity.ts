@@ -12,6 +12,10 @@ export interface PeerIdentity {
   readonly notAfter: number;
   /** SHA-256 of the root's DER, hex; null where the session was resumed. */
   readonly root: string | null;
+  /** SHA-256 of the leaf's DER, hex. */
+  readonly fingerprint: string;
+  /** The leaf's subject (RFC 2253); mostly empty. */
+  readonly subject: string;
 }
 
 export type PeerResult =
@@ -34,7 +38,7 @@ export function readPeer(tls: TlsSession, now: number): PeerResult {
   }
   const spiffe = parseSpiffeId(uri);
   if (spiffe === null) return refused('the URI SAN is not an identity of a mesh');
-  const { notBefore, notAfter, serial } = certificate;
+  const { notBefore, notAfter, serial, fingerprint, subject } = certificate;
   // Written so that a time that cannot be read is no time to trust.
   if (!(now <= notAfter)) return refused('the certificate has expired');
   if (!(now >= notBefore)) return refused('the certificate is not yet valid');
@@ -46,6 +50,8 @@ export function readPeer(tls: TlsSession, now: number): PeerResult {
       serial,
       notAfter,
       root: tls.verifiedRoot(),
+      fingerprint,
+      subject,
     },
   };
 }

@@ -51,6 +51,8 @@ export class ConnectionRecord {
   decision: Decision | null = null;
   tls: TlsFacts | null = null;
   attempts = 0;
+  /** `http`: its requests have records of their own, so it counts in no `istio_tcp_*` series and has no access-log line. Set before anything else is told. */
+  protocol: 'tcp' | 'http' = 'tcp';
   #series: SeriesSet | null = null;
   #reportedForward = 0;
   #reportedBack = 0;
@@ -135,6 +137,11 @@ export class ConnectionRecord {
   end(flags: Flags, detail: string, forward: number, back: number): void {
     if (this.#ended) return;
     this.#ended = true;
+    if (this.protocol === 'http') {
+      this.#plane.metrics.connections(this.direction, -1);
+      if (flags !== '-') this.#plane.metrics.connectionFailure(this.direction, flags);
+      return;
+    }
     const series = this.#series ?? this.#openSeries(flags);
     this.#series = series;
     this.report(forward, back);
@@ -156,6 +163,7 @@ export class ConnectionRecord {
       time: this.#plane.unixNow(),
       msg: 'access',
       direction: this.direction,
+      protocol: this.protocol === 'http' ? 'http' : undefined,
       transport: this.transport,
       verdict: flags === 'DENY' ? 'denied' : flags === '-' ? 'allowed' : 'failed',
       policy: decision?.policy ?? null,

@@ -1,7 +1,8 @@
+import { type Listed, LiveList } from '../reactor/live-list.ts';
 import type { ConnectionRecord, Flags } from './record.ts';
 
 /** A connection that something may have to end, or ask. */
-export interface LiveConnection {
+export interface LiveConnection extends Listed {
   readonly record: ConnectionRecord;
   /** Bytes so far: from the source to the destination, and back. */
   bytesForward(): number;
@@ -10,13 +11,21 @@ export interface LiveConnection {
   reconsider(): void;
   /** Ends at once. */
   terminate(flags: Flags, detail: string): void;
+  /** Takes no new requests and ends with those under way; absent where the end is the peers' to choose. */
+  drain?(): void;
 }
 
 /**
  * Every live connection of the worker. ALWAYS: a connection is in the table before it is decided, so that a policy that arrives in between finds it.
  */
 export class ConnectionTable {
-  readonly #live = new Set<LiveConnection>();
+  readonly #live = new LiveList<LiveConnection>();
+  #draining = false;
+
+  /** What is added from now on is to take no second request. */
+  get draining(): boolean {
+    return this.#draining;
+  }
 
   get size(): number {
     return this.#live.size;
@@ -31,12 +40,18 @@ export class ConnectionTable {
   }
 
   values(): IterableIterator<LiveConnection> {
-    return this.#live.values();
+    return this.#live[Symbol.iterator]();
   }
 
   /** What the certificate, the policies or the registry changed may end any of them. */
   reconsiderAll(): void {
-    for (const connection of [...this.#live]) connection.reconsider();
+    for (const connection of this.#live.all()) connection.reconsider();
+  }
+
+  /** The sidecar is about to end: what can be told so is told. */
+  drainAll(): void {
+    this.#draining = true;
+    for (const connection of this.#live.all()) connection.drain?.();
   }
 
   /** Long-lived connections tell their bytes as they go, not only at their end. */
@@ -45,7 +60,7 @@ export class ConnectionTable {
   }
 
   terminateAll(flags: Flags, detail: string): number {
-    const all = [...this.#live];
+    const all = this.#live.all();
     for (const connection of all) connection.terminate(flags, detail);
     return all.length;
   }

@@ -1,10 +1,10 @@
 /** What /metrics tells: names, types, labels, units. Names without "(unstable)" in their help are kept from version to version. */
 export interface MetricDefinition {
   readonly name: string;
-  readonly type: 'counter' | 'gauge';
+  readonly type: 'counter' | 'gauge' | 'histogram';
   readonly help: string;
   readonly labels: readonly string[];
-  /** How the values of several workers become one; a counter is always summed. */
+  /** How the values of several workers become one; counters and histograms are always summed. */
   readonly merge: 'sum' | 'max';
 }
 
@@ -35,6 +35,15 @@ export const ISTIO_TCP_LABELS = [
   'connection_security_policy',
 ] as const;
 
+/** Istio's labels of HTTP and gRPC metrics, in the order in which Istio documents them. Unknown values are `unknown`; HTTP's gRPC status is empty. */
+export const ISTIO_HTTP_LABELS = [
+  ...ISTIO_TCP_LABELS.slice(0, ISTIO_TCP_LABELS.indexOf('response_flags')),
+  'response_code',
+  'grpc_response_status',
+  'response_flags',
+  'connection_security_policy',
+] as const;
+
 const counter = (name: string, labels: readonly string[], help: string): MetricDefinition => ({
   name,
   type: 'counter',
@@ -56,6 +65,15 @@ const gauge = (
   merge,
 });
 
+/** In the buckets that all histograms have, `HISTOGRAM_BOUNDS`. */
+const histogram = (name: string, labels: readonly string[], help: string): MetricDefinition => ({
+  name,
+  type: 'histogram',
+  help,
+  labels,
+  merge: 'sum',
+});
+
 const FROM_WORKERS: readonly MetricDefinition[] = [
   counter(
     'istio_tcp_sent_bytes_total',
@@ -69,6 +87,16 @@ const FROM_WORKERS: readonly MetricDefinition[] = [
   ),
   counter('istio_tcp_connections_opened_total', ISTIO_TCP_LABELS, 'The total number of TCP connections opened'),
   counter('istio_tcp_connections_closed_total', ISTIO_TCP_LABELS, 'The total number of TCP connections closed'),
+  counter('istio_requests_total', ISTIO_HTTP_LABELS, 'The total number of requests'),
+  histogram(
+    'istio_request_duration_milliseconds',
+    ISTIO_HTTP_LABELS,
+    'The duration of requests from their head to the end of the response, in milliseconds',
+  ),
+  histogram('istio_request_bytes', ISTIO_HTTP_LABELS, 'The sizes of requests, head and body, in bytes'),
+  histogram('istio_response_bytes', ISTIO_HTTP_LABELS, 'The sizes of responses, head and body, in bytes'),
+  counter('istio_request_messages_total', ISTIO_HTTP_LABELS, 'The total number of gRPC messages of clients'),
+  counter('istio_response_messages_total', ISTIO_HTTP_LABELS, 'The total number of gRPC messages of servers'),
   counter(
     'postern_policy_decisions_total',
     ['policy', 'rule', 'verdict'],
@@ -98,6 +126,26 @@ const FROM_WORKERS: readonly MetricDefinition[] = [
     [],
     'Access-log and log lines dropped because nobody read them fast enough',
   ),
+  gauge('postern_http_requests_in_flight', ['direction'], 'Requests under way'),
+  gauge(
+    'postern_http_pool_connections',
+    ['direction'],
+    'Pooled HTTP connections, idle or not: inbound to the application, outbound to endpoints',
+  ),
+  gauge('postern_http_pending_requests', [], 'Requests that wait for a connection to an endpoint'),
+  counter('postern_http_retries_total', [], 'Requests that were sent a second time'),
+  counter('postern_http_ejections_total', [], 'Times that an endpoint was ejected from balancing after failures'),
+  counter(
+    'postern_http_rejected_requests_total',
+    ['status'],
+    'Requests refused for their form or a limit before they were decided, by the status they were answered with',
+  ),
+  counter('postern_tokens_refused_total', ['reason'], 'Tokens of users that were refused, by reason'),
+  counter(
+    'postern_spans_dropped_total',
+    [],
+    'Spans dropped because they came faster than they could be exported, or the collector refused them',
+  ),
   counter(
     'postern_internal_errors_total',
     [],
@@ -120,6 +168,7 @@ const FROM_CONTROL: readonly MetricDefinition[] = [
     'Time since a push last changed what is in force, in seconds; 0 before the first',
   ),
   gauge('postern_rejected_resources', [], 'Pushed resources that are not in force because the sidecar rejected them'),
+  counter('postern_spans_exported_total', [], 'Spans that the collector took'),
   counter('postern_worker_restarts_total', [], 'Data-plane workers that ended and were replaced'),
 ];
 

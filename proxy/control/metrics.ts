@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import type { Counter, Gauge, Registry } from 'prom-client';
-import { ISTIO_TCP_LABELS, METRICS, type MetricDefinition } from './metric-definitions.ts';
+import { ISTIO_HTTP_LABELS, METRICS, type MetricDefinition } from './metric-definitions.ts';
+import { HistogramView } from './metrics-histogram.ts';
 import type { SeriesTable, SeriesValue } from './series-table.ts';
 
 type PromClient = typeof import('prom-client');
@@ -23,29 +24,39 @@ export interface ControlFacts {
   readonly rejectedResources: number;
   readonly workerRestarts: number;
   readonly droppedLines: number;
+  readonly exportedSpans: number;
+  /** By the exporter: workers count theirs themselves. */
+  readonly droppedSpans: number;
 }
 
-const ISTIO_LABELS = new Set<string>(ISTIO_TCP_LABELS);
+const ISTIO_LABELS = new Set<string>(ISTIO_HTTP_LABELS);
 
 /** The Prometheus view of the sidecar. Nothing is counted here: values are read where they live when somebody scrapes. */
 export class Metrics {
   readonly #series: SeriesTable;
   readonly #facts: () => ControlFacts;
   readonly #registry: Registry;
-  readonly #metrics: readonly { readonly definition: MetricDefinition; readonly metric: Counter | Gauge }[];
+  readonly #metrics: readonly {
+    readonly definition: MetricDefinition;
+    readonly metric: Counter | Gauge | HistogramView;
+  }[];
 
   constructor(series: SeriesTable, facts: () => ControlFacts) {
     this.#series = series;
     this.#facts = facts;
     this.#registry = new RegistryClass();
-    this.#metrics = METRICS.map((definition) => {
-      const { name, help, labels } = definition;
-      const settings = { name, help, labelNames: [...labels], registers: [this.#registry] };
-      return {
-        definition,
-        metric: definition.type === 'counter' ? new CounterClass(settings) : new GaugeClass(settings),
-      };
-    });
+    this.#metrics = METRICS.map((definition) => ({ definition, metric: this.#make(definition) }));
+  }
+
+  #make(definition: MetricDefinition): Counter | Gauge | HistogramView {
+    const { name, help, labels, type } = definition;
+    if (type === 'histogram') {
+      const view = new HistogramView(definition);
+      this.#registry.registerMetric(view.asMetric());
+      return view;
+    }
+    const settings = { name, help, labelNames: [...labels], registers: [this.#registry] };
+    return type === 'counter' ? new CounterClass(settings) : new GaugeClass(settings);
   }
 
   get contentType(): string {
@@ -57,9 +68,13 @@ export class Metrics {
     const values = this.#collect();
     for (const { definition, metric } of this.#metrics) {
       metric.reset();
-      for (const { labels, value } of values.get(definition.name) ?? []) {
-        metric.inc({ ...defaultsOf(definition), ...labels }, value);
-      }
+      const defaults = defaultsOf(definition);
+      const complete = (values.get(definition.name) ?? []).map((one) => ({
+        ...one,
+        labels: { ...defaults, ...one.labels },
+      }));
+      if (metric instanceof HistogramView) metric.show(complete);
+      else for (const { labels, value } of complete) metric.inc(labels, value);
     }
     const text = await this.#registry.metrics();
     // The values live on in the workers; copies of thousands of series between two scrapes would only take memory.
@@ -71,9 +86,13 @@ export class Metrics {
     const facts = this.#facts();
     const one = (value: number, labels: SeriesValue['labels'] = {}): readonly SeriesValue[] => [{ labels, value }];
     const values = new Map(this.#series.read());
-    const { version, pushVersion, pushAge, droppedLines } = facts;
-    const dropped = values.get('postern_access_log_dropped_total')?.[0]?.value ?? 0;
-    values.set('postern_access_log_dropped_total', one(dropped + droppedLines));
+    const { version, pushVersion, pushAge } = facts;
+    const counted = (metric: string): number => values.get(metric)?.[0]?.value ?? 0;
+    const lines = 'postern_access_log_dropped_total';
+    values.set(lines, one(counted(lines) + facts.droppedLines));
+    const spans = 'postern_spans_dropped_total';
+    values.set(spans, one(counted(spans) + facts.droppedSpans));
+    values.set('postern_spans_exported_total', one(facts.exportedSpans));
     values.set(
       'postern_build_info',
       one(1, { version, node: process.versions.node, openssl: process.versions.openssl }),

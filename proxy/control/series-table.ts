@@ -1,12 +1,22 @@
+import { HISTOGRAM_SLOTS } from '../worker/messages.ts';
 import type { Clock } from './clock.ts';
 import type { Log } from './logging.ts';
-import { WORKER_METRICS } from './metric-definitions.ts';
+import { type MetricDefinition, WORKER_METRICS } from './metric-definitions.ts';
 
 export type Labels = Readonly<Record<string, string>>;
 
 export interface SeriesValue {
   readonly labels: Labels;
+  /** Of a histogram: how many values it has counted. */
   readonly value: number;
+  /** Of a histogram. */
+  readonly histogram?: HistogramValue;
+}
+
+export interface HistogramValue {
+  /** Each bucket's own count, in the order of `HISTOGRAM_BOUNDS`; the last one counts what is above all bounds. */
+  readonly buckets: readonly number[];
+  readonly sum: number;
 }
 
 /** Who counts: a worker's counters by slot. */
@@ -17,16 +27,18 @@ export interface SeriesSource {
 
 interface Live {
   readonly slot: number;
-  /** Value at the latest scrape: what is left of a series whose slot was freed. */
-  last: number;
+  /** What its slots had at the latest scrape: what is left of a series whose slots were freed. */
+  last: readonly number[];
 }
 
 interface Series {
   readonly metric: string;
   readonly labels: Labels;
+  readonly type: MetricDefinition['type'];
+  readonly merge: MetricDefinition['merge'];
   readonly live: Map<SeriesSource, Live>;
-  /** Counters: what workers that are gone had counted. */
-  retired: number;
+  /** Counters and histograms: what workers that are gone had counted, by slot of the series. */
+  retired: readonly number[];
   /** Unix time, milliseconds. */
   retiredAt: number;
 }
@@ -51,11 +63,13 @@ export class SeriesTable {
   }
 
   add(source: SeriesSource, slot: number, metric: string, labels: Labels): void {
-    if (!(slot in source.counters) || !this.#isKnown(metric, labels)) return;
+    const definition = this.#definitionOf(metric, labels);
+    if (definition === null || !(slot + widthOf(definition.type) - 1 in source.counters)) return;
     const key = keyOf(metric, labels);
-    const series = this.#series.get(key) ?? { metric, labels, live: new Map(), retired: 0, retiredAt: 0 };
+    const { type, merge } = definition;
+    const series = this.#series.get(key) ?? { metric, labels, type, merge, live: new Map(), retired: [], retiredAt: 0 };
     this.#series.set(key, series);
-    series.live.set(source, { slot, last: 0 });
+    series.live.set(source, { slot, last: [] });
     const slots = this.#slots.get(source) ?? new Map<number, string>();
     this.#slots.set(source, slots.set(slot, key));
   }
@@ -68,7 +82,7 @@ export class SeriesTable {
       if (key === undefined || series === undefined) continue;
       this.#slots.get(source)?.delete(slot);
       // The slot may count for another series by now: what was read last is what it had.
-      this.#detach(series, source, series.live.get(source)?.last ?? 0);
+      this.#detach(series, source, series.live.get(source)?.last ?? []);
       if (series.live.size === 0) this.#series.delete(key);
     }
   }
@@ -78,9 +92,8 @@ export class SeriesTable {
     for (const [slot, key] of this.#slots.get(source) ?? []) {
       const series = this.#series.get(key);
       if (series === undefined) continue;
-      this.#detach(series, source, source.counters[slot] ?? 0);
-      const counts = WORKER_METRICS.get(series.metric)?.type === 'counter';
-      if (series.live.size === 0 && !counts) this.#series.delete(key);
+      this.#detach(series, source, valuesAt(source, slot, series.type));
+      if (series.live.size === 0 && series.type === 'gauge') this.#series.delete(key);
     }
     this.#slots.delete(source);
   }
@@ -95,22 +108,22 @@ export class SeriesTable {
         continue;
       }
       const list = values.get(series.metric) ?? [];
-      list.push({ labels: series.labels, value: merge(series) });
+      list.push(merged(series));
       values.set(series.metric, list);
     }
     return values;
   }
 
-  #detach(series: Series, source: SeriesSource, value: number): void {
+  #detach(series: Series, source: SeriesSource, values: readonly number[]): void {
     series.live.delete(source);
     series.retiredAt = this.#clock.now();
-    if (WORKER_METRICS.get(series.metric)?.type === 'counter') series.retired += value;
+    if (series.type !== 'gauge') series.retired = plus(series.retired, values);
   }
 
-  #isKnown(metric: string, labels: Labels): boolean {
+  #definitionOf(metric: string, labels: Labels): MetricDefinition | null {
     const definition = WORKER_METRICS.get(metric);
     const foreign = Object.keys(labels).find((label) => definition?.labels.includes(label) !== true);
-    if (definition !== undefined && foreign === undefined) return true;
+    if (definition !== undefined && foreign === undefined) return definition;
     if (!this.#unknown.has(metric)) {
       this.#unknown.add(metric);
       this.#log.error(
@@ -118,18 +131,32 @@ export class SeriesTable {
         'a worker counts a metric that is not defined: left out of /metrics',
       );
     }
-    return false;
+    return null;
   }
 }
 
-function merge(series: Series): number {
-  const largest = WORKER_METRICS.get(series.metric)?.merge === 'max';
-  let value = series.retired;
+const widthOf = (type: MetricDefinition['type']): number => (type === 'histogram' ? HISTOGRAM_SLOTS : 1);
+
+const valuesAt = ({ counters }: SeriesSource, slot: number, type: MetricDefinition['type']): readonly number[] =>
+  Array.from(counters.subarray(slot, slot + widthOf(type)));
+
+/** Slot by slot; one of them may be empty, which is all zeros. */
+function plus(a: readonly number[], b: readonly number[]): readonly number[] {
+  return a.length === 0 ? b : a.map((value, at) => value + (b[at] ?? 0));
+}
+
+function merged(series: Series): SeriesValue {
+  const { labels, type } = series;
+  let values = series.retired;
   for (const [source, live] of series.live) {
-    live.last = source.counters[live.slot] ?? 0;
-    value = largest ? Math.max(value, live.last) : value + live.last;
+    live.last = valuesAt(source, live.slot, type);
+    if (series.merge === 'max') values = [Math.max(values[0] ?? 0, live.last[0] ?? 0)];
+    else values = plus(values, live.last);
   }
-  return value;
+  if (type !== 'histogram') return { labels, value: values[0] ?? 0 };
+  const buckets = values.slice(0, -1);
+  const value = buckets.reduce((sum, count) => sum + count, 0);
+  return { labels, value, histogram: { buckets, sum: values.at(-1) ?? 0 } };
 }
 
 const keyOf = (metric: string, labels: Labels): string =>

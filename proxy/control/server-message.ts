@@ -32,6 +32,8 @@ const WELL_FORMED: Readonly<Record<Resource['kind'], (fields: Fields) => boolean
   Revocations: (f) => f.name === 'revoked' && areTexts(f.spiffeIds) && areTexts(f.serials),
   AuthorizationPolicy: (f) => isMap(f.object),
   PeerAuthentication: (f) => isMap(f.object),
+  RequestAuthentication: (f) => isMap(f.object),
+  Jwks: (f) => f.jwks === null || isText(f.jwks),
   Workload: (f) => areTexts(f.addresses) && isText(f.protocol) && Array.isArray(f.plaintextPorts),
   Service: (f) => areTexts(f.addresses) && Array.isArray(f.ports) && Array.isArray(f.endpoints),
 };

@@ -1,5 +1,5 @@
 import { EXIT, type ExitCode, PosternError } from '../../mesh/errors.ts';
-import type { FromWorker, ToWorker, WorkerConfig } from '../worker/messages.ts';
+import type { FromWorker, SpanData, ToWorker, WorkerConfig } from '../worker/messages.ts';
 import { Backoff } from './backoff.ts';
 import type { Clock } from './clock.ts';
 import type { Log, Output } from './logging.ts';
@@ -16,6 +16,8 @@ export interface SupervisorOptions {
   readonly rollout: Rollout;
   readonly series: SeriesTable;
   readonly output: Output;
+  /** Finished spans of any worker. */
+  readonly onSpans: (spans: readonly SpanData[]) => void;
   readonly clock: Clock;
 }
 
@@ -168,6 +170,9 @@ export class Supervisor {
         return;
       case 'access':
         output.writeAccessLines(message.lines);
+        return;
+      case 'spans':
+        this.#options.onSpans(message.spans);
         return;
       case 'fatal':
         if (!seat.proven) this.#started.reject(startError(message.code, message.message));

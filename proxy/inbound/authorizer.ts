@@ -1,7 +1,9 @@
+import type { PathNormalization } from '../../mesh/resources.ts';
 // Not by policy/index.ts: that would load the YAML parser, 3 MB in every sidecar.
 import { compileAuthentication } from '../../policy/authentication.ts';
 import { compilePolicies } from '../../policy/authorization.ts';
 import type {
+  Claims,
   CompiledAuthentication,
   CompiledPolicies,
   ConnectionAttributes,
@@ -9,6 +11,8 @@ import type {
   JsonObject,
   MtlsMode,
   PolicyMesh,
+  RequestAttributes,
+  RequestDecider,
 } from '../../policy/types.ts';
 import type { DataPlane } from '../connection/data-plane.ts';
 import type { ConnectionRecord } from '../connection/record.ts';
@@ -20,6 +24,8 @@ export class Authorizer {
   readonly #plane: DataPlane;
   #policies: CompiledPolicies | null = null;
   #authentication: CompiledAuthentication | null = null;
+  /** How the paths of requests are made plain. */
+  pathNormalization: PathNormalization = 'BASE';
 
   constructor(plane: DataPlane) {
     this.#plane = plane;
@@ -30,12 +36,12 @@ export class Authorizer {
     const { view, config } = this.#plane;
     const mesh: PolicyMesh | null = view.meshConfig;
     if (mesh === null) return;
+    this.pathNormalization = mesh.pathNormalization;
     const { namespace, labels } = config.workload;
-    const objects = (kind: string): JsonObject[] =>
-      // Policies have been validated when they were taken into the view; their values are JSON.
-      view.policies().flatMap((policy) => (policy.kind === kind ? [policy.object as JsonObject] : []));
-    this.#policies = compilePolicies(objects('AuthorizationPolicy'), { namespace, labels }, mesh);
-    this.#authentication = compileAuthentication(objects('PeerAuthentication'), { namespace, labels }, mesh);
+    // Policies have been validated when they were taken into the view; their values are JSON. Of each kind the compilers take what concerns them.
+    const objects = view.policies().map(({ object }) => object as JsonObject);
+    this.#policies = compilePolicies(objects, { namespace, labels }, mesh);
+    this.#authentication = compileAuthentication(objects, { namespace, labels }, mesh);
   }
 
   /** What a port accepts; STRICT before anything is known. */
@@ -48,22 +54,48 @@ export class Authorizer {
     return this.#policies?.decide(attributes) ?? null;
   }
 
+  /** Decides the requests of a connection, until the next `refresh`; null: no policy has been received yet. */
+  forConnection(attributes: ConnectionAttributes): RequestDecider | null {
+    return this.#policies?.forConnection(attributes) ?? null;
+  }
+
   /** Decides a new connection, and leaves the decision in its record and in the metrics. */
   admit(record: ConnectionRecord, attributes: ConnectionAttributes): boolean {
     const decision = this.decide(attributes);
     record.decision = decision;
     if (decision === null) return false;
+    this.#count(decision);
+    if (!decision.allowed && this.#plane.debug) {
+      const trace = this.#policies?.explain(attributes).trace ?? [];
+      this.#plane.log('debug', 'denied', { attributes, trace });
+    }
+    return decision.allowed;
+  }
+
+  /** Decides a new request by the decider of its connection, and leaves the decision in the metrics. */
+  admitRequest(
+    decider: RequestDecider,
+    connection: ConnectionAttributes,
+    request: RequestAttributes,
+    claims: Claims,
+  ): Decision {
+    const decision = decider.decide(request, claims);
+    this.#count(decision);
+    if (!decision.allowed && this.#plane.debug) {
+      const trace = this.#policies?.explainRequest(connection, request, claims).trace ?? [];
+      const { method, path, host } = request;
+      this.#plane.log('debug', 'denied', { attributes: { ...connection, method, path, host }, trace });
+    }
+    return decision;
+  }
+
+  #count(decision: Decision): void {
     const { metrics } = this.#plane;
     const verdict = decision.allowed ? 'allowed' : 'denied';
     metrics.decision(decision.policy ?? 'none', decision.rule === null ? 'none' : String(decision.rule), verdict);
     const { dryRun } = decision;
     if (dryRun.allow !== null) metrics.dryRun('allow', dryRun.allow, dryRun.allowPolicy ?? 'none');
     if (dryRun.deny !== null) metrics.dryRun('deny', dryRun.deny, dryRun.denyPolicy ?? 'none');
-    if (!decision.allowed && this.#plane.debug) {
-      const trace = this.#policies?.explain(attributes).trace ?? [];
-      this.#plane.log('debug', 'denied', { attributes, trace });
-    }
-    return decision.allowed;
   }
 }
 
@@ -73,6 +105,8 @@ export function refusalOf(decision: Decision | null): string {
   switch (decision.reason) {
     case 'deny-policy':
       return `denied by ${decision.policy} rule ${decision.rule}`;
+    case 'custom-policy':
+      return `${decision.policy} rule ${decision.rule} wants provider ${decision.provider} to be asked, which is not done yet`;
     case 'no-allow-policy-matched':
       return 'no ALLOW policy matched';
     case 'default-deny':

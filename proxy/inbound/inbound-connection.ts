@@ -1,13 +1,11 @@
 import type { ConnectionAttributes } from '../../policy/types.ts';
 import type { DataPlane } from '../connection/data-plane.ts';
-import { type Party, partyOf, serviceFacts } from '../connection/party.ts';
-import type { PeerIdentity } from '../connection/peer-identity.ts';
-import { ConnectionRecord, type Flags, type Transport } from '../connection/record.ts';
+import type { ConnectionRecord, Flags } from '../connection/record.ts';
 import type { LiveConnection } from '../connection/table.ts';
-import type { Address } from '../native/socket.ts';
 import { Dial } from '../reactor/dial.ts';
 import type { Application } from './application.ts';
 import { type Authorizer, refusalOf } from './authorizer.ts';
+import { attributesOf, type InboundFacts, openRecord, whyCut } from './inbound-facts.ts';
 
 /** How one kind of inbound connection carries its bytes: a stream of a tunnel, or a socket. */
 export interface InboundCarrier {
@@ -21,27 +19,17 @@ export interface InboundCarrier {
   cut(reason: string): void;
 }
 
-export interface InboundFacts {
-  readonly target: Address;
-  readonly source: Party;
-  readonly from: Address;
-  /** Null for a peer that did not authenticate. */
-  readonly peer: PeerIdentity | null;
-  readonly transport: Transport;
-  readonly sni: string;
-}
-
 /**
  * One connection that came for this workload, of either path: it is registered, then decided, and only then is the application dialled. While it
  * lives it is decided again whenever something that it depends on changes.
  */
 export class InboundConnection implements LiveConnection {
   readonly record: ConnectionRecord;
+  listIndex = -1;
   readonly #plane: DataPlane;
   readonly #authorizer: Authorizer;
   readonly #carrier: InboundCarrier;
-  readonly #peer: PeerIdentity | null;
-  readonly #target: Address;
+  readonly #facts: InboundFacts;
   readonly #attributes: ConnectionAttributes;
   #dial: Dial | null = null;
   #joined = false;
@@ -51,22 +39,9 @@ export class InboundConnection implements LiveConnection {
     this.#plane = plane;
     this.#authorizer = authorizer;
     this.#carrier = carrier;
-    this.#peer = facts.peer;
-    this.#target = facts.target;
-    const own = plane.view.workloadAt(facts.target.address);
-    const destination = partyOf(own, plane.tls.identity?.spiffeId ?? null);
-    this.record = new ConnectionRecord(plane, 'inbound', facts.source, facts.from, destination, facts.target);
-    this.record.transport = facts.transport;
-    this.record.originalDestination = facts.target;
-    const service = own === null ? null : plane.view.serviceServing(own.name, facts.target.port);
-    this.record.service = service === null ? null : serviceFacts(service);
-    this.#attributes = {
-      sourcePrincipal: facts.peer?.principal ?? null,
-      sourceIp: facts.from.address,
-      destinationIp: facts.target.address,
-      destinationPort: facts.target.port,
-      sni: facts.sni,
-    };
+    this.#facts = facts;
+    this.record = openRecord(plane, facts);
+    this.#attributes = attributesOf(facts);
     plane.table.add(this);
   }
 
@@ -76,7 +51,7 @@ export class InboundConnection implements LiveConnection {
       this.#refuse('DENY', 403, refusalOf(this.record.decision));
       return;
     }
-    const at = application.locate(this.#target);
+    const at = application.locate(this.#facts.target);
     if (typeof at === 'string') {
       this.#refuse('PROTOCOL', 403, at);
       return;
@@ -112,13 +87,9 @@ export class InboundConnection implements LiveConnection {
 
   reconsider(): void {
     if (this.#over) return;
-    const distrust = this.#peer === null ? null : this.#plane.tls.stillTrusted(this.#peer);
-    if (distrust !== null) {
-      this.terminate(distrust === 'revoked' ? 'CERT_REVOKED' : 'IDENTITY_ERROR', distrust);
-      return;
-    }
-    if (this.#peer === null && this.#authorizer.mode(this.#target.port) === 'STRICT') {
-      this.terminate('DENY', 'PeerAuthentication has become STRICT');
+    const cut = whyCut(this.#plane, this.#authorizer, this.#facts);
+    if (cut !== null) {
+      this.terminate(cut.flags, cut.detail);
       return;
     }
     const decision = this.#authorizer.decide(this.#attributes);

@@ -3,15 +3,15 @@ import { type Party, partyOf, type ServiceFacts } from '../connection/party.ts';
 import type { PeerIdentity } from '../connection/peer-identity.ts';
 import { ConnectionRecord, type Flags } from '../connection/record.ts';
 import type { LiveConnection } from '../connection/table.ts';
+import { ErrorCode } from '../http2/frames.ts';
 import { type Address, resetOnClose } from '../native/socket.ts';
 import { formatConnectAuthority } from '../protocol/connect-authority.ts';
 import type { Endpoint } from '../protocol/destinations.ts';
 import { Dial } from '../reactor/dial.ts';
-import { SocketEnd, TlsEnd } from '../reactor/ends.ts';
+import { SocketEnd, type TlsEnd } from '../reactor/ends.ts';
 import { Relay } from '../reactor/relay.ts';
-import { TlsHandshake } from '../reactor/tls-handshake.ts';
-import { ErrorCode } from '../tunnel/frames.ts';
 import type { StreamEnd, TunnelStream } from '../tunnel/stream.ts';
+import { DirectDial } from './direct-dial.ts';
 import type { EndpointChoice } from './endpoint-choice.ts';
 import type { TunnelPool } from './tunnel-pool.ts';
 
@@ -35,6 +35,7 @@ export type Route =
  */
 export class OutboundConnection implements LiveConnection {
   readonly record: ConnectionRecord;
+  listIndex = -1;
   readonly #plane: DataPlane;
   readonly #pool: TunnelPool;
   readonly #route: Route;
@@ -170,45 +171,14 @@ export class OutboundConnection implements LiveConnection {
 
   #dialDirect(endpoint: Endpoint): void {
     this.record.transport = 'mtls';
-    const { loop, config, tls } = this.#plane;
-    const dial = new Dial(loop, endpoint, config.outbound.mark, config.limits.connectTimeoutMs, {
-      onConnected: (fd) => {
-        if (tls.contexts === null) {
-          loop.close(fd);
-          this.#next('TLS_FAILURE', 'no certificate yet');
-          return;
-        }
-        const { generation } = tls;
-        const handshake = new TlsHandshake(
-          loop,
-          fd,
-          tls.contexts.directClient,
-          'client',
-          config.limits.handshakeTimeoutMs,
-          {
-            onFailed: (reason) => {
-              this.#plane.metrics.handshakeFailure('outbound', reason);
-              this.#next('TLS_FAILURE', `${endpoint.address}:${endpoint.port}: ${reason}`);
-            },
-            onSecured: (secured, session) => {
-              const check = tls.checkPeer(session, endpoint.workload.identity, generation);
-              if (!check.ok) {
-                session.free();
-                loop.close(secured);
-                this.#plane.metrics.handshakeFailure('outbound', check.reason);
-                this.#next('IDENTITY_ERROR', `${endpoint.address}:${endpoint.port}: ${check.reason}`);
-                return;
-              }
-              this.#peer = check.peer;
-              this.record.tls = session.facts();
-              this.record.destination = partyOf(endpoint.workload, check.peer.spiffe.uri);
-              this.#join(new TlsEnd(secured, session));
-            },
-          },
-        );
-        this.#giveUp = () => handshake.cancel();
+    const dial = new DirectDial(this.#plane, endpoint, 'istio', {
+      onSecured: ({ end, facts, peer }) => {
+        this.#peer = peer;
+        this.record.tls = facts;
+        this.record.destination = partyOf(endpoint.workload, peer.spiffe.uri);
+        this.#join(end);
       },
-      onFailed: (reason) => this.#next('CONNECT', `${endpoint.address}:${endpoint.port}: ${reason}`),
+      onFailed: (flags, reason) => this.#next(flags, reason),
     });
     this.#giveUp = () => dial.cancel();
   }

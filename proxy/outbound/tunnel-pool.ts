@@ -2,13 +2,13 @@ import type { DataPlane } from '../connection/data-plane.ts';
 import { TUNNEL_OUTLIVES_CERTIFICATE_MS } from '../connection/mesh-tls.ts';
 import type { PeerIdentity } from '../connection/peer-identity.ts';
 import type { Flags } from '../connection/record.ts';
-import type { HeaderList } from '../native/hpack.ts';
+import { ErrorCode } from '../http2/frames.ts';
 import type { TlsFacts, TlsSession, TlsTicket } from '../native/tls-session.ts';
 import type { Endpoint } from '../protocol/destinations.ts';
+import type { HeaderList } from '../protocol/hpack/header-list.ts';
 import { Dial } from '../reactor/dial.ts';
 import { Timer } from '../reactor/timers.ts';
 import { TlsHandshake } from '../reactor/tls-handshake.ts';
-import { ErrorCode } from '../tunnel/frames.ts';
 import type { StreamOwner, TunnelStream } from '../tunnel/stream.ts';
 import { Tunnel } from '../tunnel/tunnel.ts';
 

@@ -1,4 +1,5 @@
 import type {
+  JwksResource,
   MeshConfigResource,
   PolicyResource,
   Resource,
@@ -28,6 +29,11 @@ const MAX_PLAINTEXT_PORTS = 4096;
 const MAX_ENDPOINTS = 10_000;
 const MAX_REVOKED = 100_000;
 const MAX_ALIASES = 64;
+const MAX_PROVIDERS = 64;
+const PATH_MODES = ['NONE', 'BASE', 'MERGE_SLASHES', 'DECODE_AND_MERGE_SLASHES'] as const;
+/** Of a URI that keys are fetched from: Istio's bound of `jwksUri`, and room for the path that discovery adds to an issuer. */
+const MAX_URI = 2048 + 64;
+const MAX_JWKS = 1024 * 1024;
 const SERIAL = /^(?:0|[1-9A-F][0-9A-F]{0,63})$/;
 const NAMESPACED = /^[^/\s]{1,253}\/[^/\s]{1,253}$/;
 
@@ -124,6 +130,15 @@ function readMeshConfig(from: Fields): MeshConfigResource {
     rootNamespace: requiredText(from, 'rootNamespace'),
     outboundTrafficPolicy: oneOf(from, 'outboundTrafficPolicy', ['ALLOW_ANY', 'REGISTRY_ONLY']),
     defaultAction: oneOf(from, 'defaultAction', ['ALLOW', 'DENY']),
+    // An older control plane sends neither.
+    pathNormalization: from.pathNormalization === undefined ? 'BASE' : oneOf(from, 'pathNormalization', PATH_MODES),
+    extensionProviders:
+      from.extensionProviders === undefined
+        ? []
+        : list(from, 'extensionProviders', MAX_PROVIDERS, (item, what) => {
+            const provider = fields(item, what);
+            return { name: requiredText(provider, 'name'), protocol: oneOf(provider, 'protocol', ['http', 'grpc']) };
+          }),
   };
 }
 
@@ -147,6 +162,13 @@ function readRevocations(from: Fields): RevocationsResource {
 
 function readPolicy(from: Fields, kind: PolicyResource['kind']): PolicyResource {
   return { kind, name: namespacedName(from), object: fields(from.object, 'object') };
+}
+
+/** Whether the text is a JWK Set is found where tokens are verified: keys that cannot be read verify nothing. */
+function readJwks(from: Fields): JwksResource {
+  const name = text(from, 'name', MAX_URI);
+  if (name === '') reject('name is empty');
+  return { kind: 'Jwks', name, jwks: from.jwks === null ? null : text(from, 'jwks', MAX_JWKS) };
 }
 
 function readWorkload(from: Fields): WorkloadResource {
@@ -226,7 +248,10 @@ function readByKind(from: Fields): Resource {
       return readRevocations(from);
     case 'AuthorizationPolicy':
     case 'PeerAuthentication':
+    case 'RequestAuthentication':
       return readPolicy(from, kind);
+    case 'Jwks':
+      return readJwks(from);
     case 'Workload':
       return readWorkload(from);
     case 'Service':
@@ -239,7 +264,7 @@ function readByKind(from: Fields): Resource {
 /** What a rejection is reported under, even where the resource is no resource. */
 function keyAsSent(value: unknown): ResourceKey {
   const { kind, name } = (typeof value === 'object' && value !== null ? value : {}) as Fields;
-  const part = (of: unknown): string => (typeof of === 'string' ? of.slice(0, MAX_NAME) : '?');
+  const part = (of: unknown): string => (typeof of === 'string' ? of.slice(0, MAX_URI) : '?');
   return `${part(kind)}/${part(name)}` as ResourceKey;
 }
 

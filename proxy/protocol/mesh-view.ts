@@ -1,4 +1,5 @@
 import {
+  type JwksResource,
   keyOf,
   type MeshConfigResource,
   type PolicyResource,
@@ -32,8 +33,10 @@ export interface ViewVersions {
   readonly meshConfig: number;
   readonly trustBundle: number;
   readonly revocations: number;
-  /** AuthorizationPolicy and PeerAuthentication together. */
+  /** AuthorizationPolicy, PeerAuthentication and RequestAuthentication together. */
   readonly policies: number;
+  /** RequestAuthentication and Jwks together. */
+  readonly tokens: number;
   /** Workloads and services together. */
   readonly registry: number;
 }
@@ -76,7 +79,7 @@ export class MeshView {
   readonly #servedBy = new Map<string, Set<string>>();
   readonly #workloadByAddress = new AddressClaims<WorkloadEntry>();
   readonly #serviceByAddress = new AddressClaims<ServiceEntry>();
-  readonly #versions = { meshConfig: 0, trustBundle: 0, revocations: 0, policies: 0, registry: 0 };
+  readonly #versions = { meshConfig: 0, trustBundle: 0, revocations: 0, policies: 0, tokens: 0, registry: 0 };
   readonly #checkPolicy: (policy: PolicyResource) => string | null;
   readonly #checkRoot: (pem: string) => string | null;
   #revokedIds: ReadonlySet<string> = new Set();
@@ -114,9 +117,15 @@ export class MeshView {
   policies(): PolicyResource[] {
     const policies: PolicyResource[] = [];
     for (const resource of this.#resources.values()) {
-      if (resource.kind === 'AuthorizationPolicy' || resource.kind === 'PeerAuthentication') policies.push(resource);
+      if (isPolicy(resource)) policies.push(resource);
     }
     return policies;
+  }
+
+  /** The keys at that URI; null where the control plane has not told of it. */
+  jwks(uri: string): JwksResource | null {
+    const resource = this.#resources.get(`Jwks/${uri}`);
+    return resource?.kind === 'Jwks' ? resource : null;
   }
 
   /** @param serial upper-case hexadecimal without leading zeros. */
@@ -148,6 +157,19 @@ export class MeshView {
       if (found === null || resource.name < found.name) found = resource;
     }
     return found;
+  }
+
+  /** What the services that send callers to this port of the workload declare of it; of several that do the first by name. Null: none does. */
+  protocolServed(workload: string, port: number): string | null {
+    let found: { readonly service: string; readonly protocol: string } | null = null;
+    for (const name of this.#servedBy.get(workload) ?? []) {
+      const resource = this.#services.get(name)?.resource;
+      const endpoint = resource?.endpoints.find((one) => one.workload === workload);
+      const declared = resource?.ports.find((one) => one.protocol !== null && endpoint?.ports[one.port] === port);
+      if (declared?.protocol == null || (found !== null && found.service < name)) continue;
+      found = { service: name, protocol: declared.protocol };
+    }
+    return found?.protocol ?? null;
   }
 
   /** What stands behind an original destination. `ip` as inet_ntop(3) prints it. A port that a virtual IP does not have is unknown. */
@@ -189,8 +211,7 @@ export class MeshView {
         if (reason !== null) return `roots[${index}] ${reason}`;
       }
     }
-    const policy = resource.kind === 'AuthorizationPolicy' || resource.kind === 'PeerAuthentication';
-    return policy ? this.#checkPolicy(resource) : null;
+    return isPolicy(resource) ? this.#checkPolicy(resource) : null;
   }
 
   #put(key: ResourceKey, resource: Resource): void {
@@ -227,6 +248,14 @@ export class MeshView {
       case 'AuthorizationPolicy':
       case 'PeerAuthentication':
         this.#versions.policies++;
+        break;
+      case 'RequestAuthentication':
+        // It says how tokens are verified, and how policies read their claims.
+        this.#versions.policies++;
+        this.#versions.tokens++;
+        break;
+      case 'Jwks':
+        this.#versions.tokens++;
         break;
       case 'Workload':
       case 'Service':
@@ -312,4 +341,9 @@ export class MeshView {
     if (entry.destinations.size < MAX_CACHED_PORTS) entry.destinations.set(port, destination);
     return destination;
   }
+}
+
+function isPolicy(resource: Resource): resource is PolicyResource {
+  const { kind } = resource;
+  return kind === 'AuthorizationPolicy' || kind === 'PeerAuthentication' || kind === 'RequestAuthentication';
 }

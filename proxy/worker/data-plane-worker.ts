@@ -4,21 +4,32 @@ import type { PolicyResource, RejectedResource } from '../../mesh/resources.ts';
 
 import { compileAuthentication } from '../../policy/authentication.ts';
 import { compilePolicies } from '../../policy/authorization.ts';
+import { readJwtRules } from '../../policy/tokens/jwt-rule.ts';
 import type { JsonObject, PolicyMesh, PolicyWorkload } from '../../policy/types.ts';
 import { AccessLog } from '../connection/access-log.ts';
 import type { DataPlane } from '../connection/data-plane.ts';
 import { MeshTls } from '../connection/mesh-tls.ts';
 import { type Party, partyOf } from '../connection/party.ts';
+import { RequestSeries } from '../connection/request-series.ts';
 import { SeriesBank } from '../connection/series.ts';
+import { SpanLog } from '../connection/span-log.ts';
 import { ConnectionTable } from '../connection/table.ts';
+import { TraceSource } from '../connection/trace-context.ts';
 import { WorkerMetrics } from '../connection/worker-metrics.ts';
+import { StagingPool } from '../http2/staging.ts';
 import { Application } from '../inbound/application.ts';
+import { connectBy } from '../inbound/application-connect.ts';
+import { ApplicationPool } from '../inbound/application-pool.ts';
 import { Authorizer } from '../inbound/authorizer.ts';
+import { PortProtocols } from '../inbound/port-protocols.ts';
 import { RedirectedServer } from '../inbound/redirected-server.ts';
+import type { InboundServices } from '../inbound/services.ts';
+import { TokenAuthenticator } from '../inbound/token-authenticator.ts';
 import { TunnelServer } from '../inbound/tunnel-server.ts';
 import { Errno, errnoName } from '../native/errno.ts';
 import { checkPlatform } from '../native/library.ts';
 import { releaseFreeMemory } from '../native/memory.ts';
+import { RandomPool } from '../native/random.ts';
 import { readRoot } from '../native/x509.ts';
 import { OutboundServer } from '../outbound/outbound-server.ts';
 import { TunnelPool } from '../outbound/tunnel-pool.ts';
@@ -26,7 +37,7 @@ import { formatBaggage } from '../protocol/baggage.ts';
 import { MeshView, type ViewVersions } from '../protocol/mesh-view.ts';
 import { Loop } from '../reactor/loop.ts';
 import { Timer } from '../reactor/timers.ts';
-import { StagingPool } from '../tunnel/staging.ts';
+import { HeapMode, V8_HEAP } from './heap-mode.ts';
 import { WorkerLog } from './log.ts';
 import type { FromWorker, SocketAddress, ToWorker, WorkerStart } from './messages.ts';
 
@@ -46,8 +57,14 @@ function checkPolicy(policy: PolicyResource, { namespace, labels }: PolicyWorklo
     trustDomainAliases: [],
     rootNamespace: 'istio-system',
     defaultAction: 'ALLOW',
+    pathNormalization: 'BASE',
+    extensionProviders: [],
   };
   try {
+    if (policy.kind === 'RequestAuthentication') {
+      readJwtRules(policy.object as JsonObject);
+      return null;
+    }
     const compile = policy.kind === 'AuthorizationPolicy' ? compilePolicies : compileAuthentication;
     compile([policy.object as JsonObject], { namespace, labels }, mesh);
     return null;
@@ -67,14 +84,14 @@ export class DataPlaneWorker {
   readonly #loop: Loop;
   readonly #log: WorkerLog;
   readonly #plane: DataPlane;
-  readonly #authorizer: Authorizer;
+  readonly #inbound: InboundServices;
   readonly #pool: TunnelPool;
   readonly #outbound: OutboundServer;
-  readonly #application: Application;
   #tunnels: TunnelServer | null = null;
   #redirected: RedirectedServer | null = null;
   #draining = false;
   readonly #tick = new Timer(() => this.#onTick());
+  readonly #heapMode = new HeapMode(V8_HEAP);
   readonly #drainDeadline = new Timer(() => this.#finishDrain());
   #ticks = 0;
 
@@ -94,6 +111,7 @@ export class DataPlaneWorker {
     const view = new MeshView((policy) => checkPolicy(policy, config.workload), checkRoot);
     const series = new SeriesBank(start.counters, post);
     const metrics = new WorkerMetrics(series, now);
+    const random = new RandomPool();
     const { name, namespace, labels } = config.workload;
     const own = (): Party => {
       const known = view.workload(`${namespace}/${name}`);
@@ -110,6 +128,10 @@ export class DataPlaneWorker {
       series,
       metrics,
       accessLog: new AccessLog(this.#loop, post, () => metrics.accessLogDropped()),
+      requestSeries: new RequestSeries(series),
+      random,
+      traces: new TraceSource(config.tracing?.sampling ?? null, random),
+      spans: new SpanLog(this.#loop, unixNow, post, () => metrics.spanDropped()),
       self: own,
       baggage: formatBaggage({
         cluster: 'Kubernetes',
@@ -124,14 +146,19 @@ export class DataPlaneWorker {
         return log.debug;
       },
     };
-    this.#authorizer = new Authorizer(this.#plane);
-    this.#application = new Application(config, now);
+    this.#inbound = {
+      authorizer: new Authorizer(this.#plane),
+      tokens: new TokenAuthenticator(this.#plane),
+      application: new Application(config, now),
+      pool: new ApplicationPool({ loop: this.#loop, metrics, limits: config.http }, connectBy(this.#plane)),
+      ports: new PortProtocols(this.#plane),
+    };
     this.#pool = new TunnelPool(this.#plane);
     this.#outbound = new OutboundServer(
       this.#plane,
       this.#pool,
       () => this.#mayAccept(),
-      (address) => this.#application.isOwn(address),
+      (address) => this.#inbound.application.isOwn(address),
     );
   }
 
@@ -173,10 +200,10 @@ export class DataPlaneWorker {
       }
     };
     open('inbound.tunnel', inbound.tunnel, (at) => {
-      this.#tunnels = new TunnelServer(this.#plane, this.#authorizer, this.#application, at, mayAccept);
+      this.#tunnels = new TunnelServer(this.#plane, this.#inbound, at, mayAccept);
     });
     open('inbound.listen', inbound.listen, (at) => {
-      this.#redirected = new RedirectedServer(this.#plane, this.#authorizer, this.#application, at, mayAccept);
+      this.#redirected = new RedirectedServer(this.#plane, this.#inbound, at, mayAccept);
     });
     open('outbound.listen', outbound.listen, (at) => this.#outbound.listenRedirected(at));
     for (const { listen, service, port } of upstreams) {
@@ -205,6 +232,7 @@ export class DataPlaneWorker {
         this.#plane.tls.setIdentity(message);
         // Streams of the old certificate's tunnels live on; new ones go to new tunnels.
         this.#pool.rotate();
+        this.#outbound.reconsider();
         break;
       case 'resources':
         this.#post({ type: 'applied', version: message.version, rejected: this.#apply(message) });
@@ -227,7 +255,11 @@ export class DataPlaneWorker {
     const rejected = view.applyDelta(delta);
     const { versions } = view;
     const trust = versions.trustBundle !== before.trustBundle || versions.revocations !== before.revocations;
-    const policies = versions.policies !== before.policies || versions.meshConfig !== before.meshConfig;
+    // RequestAuthentications say how policies read claims.
+    const policies =
+      versions.policies !== before.policies ||
+      versions.tokens !== before.tokens ||
+      versions.meshConfig !== before.meshConfig;
     if (trust) {
       try {
         tls.trustChanged();
@@ -235,12 +267,14 @@ export class DataPlaneWorker {
         rejected.push({ key: 'TrustBundle/roots', reason: messageOf(error) });
       }
     }
-    if (policies) this.#authorizer.refresh();
+    this.#inbound.tokens.refresh();
+    if (policies) this.#inbound.authorizer.refresh();
     if (trust || policies) {
       // Streams first: each is told why it ends; then the tunnels of peers that are not trusted any more.
       table.reconsiderAll();
       this.#tunnels?.reconsider();
       this.#pool.reconsider();
+      this.#outbound.reconsider();
     }
     return rejected;
   }
@@ -269,12 +303,16 @@ export class DataPlaneWorker {
     this.#ticks++;
     const { series, metrics, table } = this.#plane;
     metrics.loopLag(this.#loop.takeLongestTurn() / 1000);
+    this.#heapMode.report(this.#loop.takeBusy() / TICK_MS);
     if (this.#ticks % REPORT_TICKS === 0) table.reportAll();
     if (this.#ticks % SWEEP_TICKS === 0) {
       series.sweep(this.#loop.now);
       this.#outbound.sweep();
     }
-    if (this.#ticks % TRIM_TICKS === 0) releaseFreeMemory();
+    if (this.#ticks % TRIM_TICKS === 0) {
+      this.#plane.staging.trim();
+      releaseFreeMemory();
+    }
     const unsent = this.#pool.hasUnsent || this.#tunnels?.hasUnsent === true;
     if (this.#draining && table.size === 0 && !unsent) this.#finishDrain();
     else this.#loop.arm(this.#tick, this.#draining ? TICK_MS / 10 : TICK_MS);
@@ -287,6 +325,7 @@ export class DataPlaneWorker {
     this.#redirected?.stopListening();
     this.#outbound.stopListening();
     this.#tunnels?.drain();
+    this.#plane.table.drainAll();
     this.#loop.arm(this.#drainDeadline, deadlineMs);
     this.#loop.arm(this.#tick, TICK_MS / 10);
   }
@@ -295,9 +334,11 @@ export class DataPlaneWorker {
     this.#loop.cancel(this.#drainDeadline);
     this.#loop.cancel(this.#tick);
     const forced = this.#plane.table.terminateAll('DRAIN', 'closed at the drain deadline');
+    this.#inbound.pool.close('drained');
     this.#pool.drain();
     this.#tunnels?.close('drained');
     this.#plane.accessLog.flush();
+    this.#plane.spans.flush();
     this.#loop.later(() => {
       this.#post({ type: 'drained', forced });
       this.#loop.stop();

@@ -26,8 +26,9 @@ async function canConnect(port: number): Promise<boolean> {
   try {
     await once(socket, 'connect');
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    // Reset: somebody took the connection, looked where it was meant to go and did not want it, before we were told.
+    return error instanceof Error && 'code' in error && error.code === 'ECONNRESET';
   } finally {
     socket.destroy();
   }

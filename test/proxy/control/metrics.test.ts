@@ -27,6 +27,8 @@ beforeEach(() => {
     rejectedResources: 2,
     workerRestarts: 3,
     droppedLines: 4,
+    exportedSpans: 5,
+    droppedSpans: 6,
   }));
 });
 
@@ -111,6 +113,37 @@ describe('series of workers', () => {
   });
 });
 
+describe('histograms of workers', () => {
+  const BYTES = 'istio_request_bytes';
+
+  it('escape the values of labels', async () => {
+    const a = { index: 0, counters: new Float64Array(64) };
+    series.add(a, 0, BYTES, { source_app: 'say "hi"\\\n' });
+    const text = await metrics.text();
+    expect(text).toContain(',source_app="say \\"hi\\"\\\\\\n",');
+    expect(new Scraped(text).matching(`${BYTES}_count`)[0]?.labels.source_app).toBe('say "hi"\\\n');
+  });
+
+  it('that do not fit into the counters are left out', async () => {
+    series.add(source(0), 0, BYTES, {});
+    expect((await scrape()).matching(`${BYTES}_count`)).toEqual([]);
+  });
+
+  it('that one of two workers drops do not decrease', async () => {
+    const [a, b] = [0, 1].map((index) => ({ index, counters: new Float64Array(64) }));
+    if (a === undefined || b === undefined) throw new Error('two sources');
+    for (const one of [a, b]) series.add(one, 2, BYTES, { reporter: 'source' });
+    a.counters.set([4], 2);
+    b.counters.set([3], 2);
+    expect((await scrape()).sum(`${BYTES}_count`)).toBe(7);
+    a.counters.fill(0);
+    series.drop(a, [2]);
+    const scraped = await scrape();
+    expect(scraped.sum(`${BYTES}_count`)).toBe(7);
+    expect(scraped.sum(`${BYTES}_bucket`, { le: '0.5', reporter: 'source' })).toBe(7);
+  });
+});
+
 describe('/metrics', () => {
   it('gives every label of Istio, unknown where it is not known, and escapes values', async () => {
     const a = source(0);
@@ -133,6 +166,8 @@ describe('/metrics', () => {
     expect(scraped.sum('postern_push_age_seconds')).toBe(1.5);
     expect(scraped.sum('postern_worker_restarts_total')).toBe(3);
     expect(scraped.sum('postern_access_log_dropped_total')).toBe(4);
+    expect(scraped.sum('postern_spans_exported_total')).toBe(5);
+    expect(scraped.sum('postern_spans_dropped_total')).toBe(6);
     expect(scraped.sum('postern_build_info', { version: '1.2.3' })).toBe(1);
   });
 

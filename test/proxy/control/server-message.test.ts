@@ -26,6 +26,8 @@ describe('a line of the stream', () => {
     ['a bundle without roots', { kind: 'TrustBundle', name: 'roots' }],
     ['a second bundle', { kind: 'TrustBundle', name: 'more', roots: [] }],
     ['a policy without object', { kind: 'AuthorizationPolicy', name: 'shop/a' }],
+    ['keys that are no text', { kind: 'Jwks', name: 'https://i/k', jwks: {} }],
+    ['a RequestAuthentication without object', { kind: 'RequestAuthentication', name: 'shop/a' }],
     ['revocations of the wrong type', { kind: 'Revocations', name: 'revoked', spiffeIds: 'x', serials: [] }],
     ['a workload without addresses', { kind: 'Workload', name: 'shop/w' }],
   ])('sets %s aside and keeps the rest', (_, resource) => {
@@ -33,6 +35,11 @@ describe('a line of the stream', () => {
     expect(message).toMatchObject({
       delta: { upserts: [POLICY], unreadable: [{ key: `${resource.kind}/${resource.name}` }] },
     });
+  });
+
+  it('has the keys of an issuer, known or not', () => {
+    const upserts = [null, '{"keys":[]}'].map((jwks) => ({ kind: 'Jwks', name: 'https://i/k', jwks }));
+    expect(parseServerMessage(delta({ upserts }))).toMatchObject({ delta: { upserts, unreadable: [] } });
   });
 
   it.each([

@@ -181,16 +181,19 @@ describe('a full delta', () => {
   });
 });
 
+const mesh = {
+  kind: 'MeshConfig',
+  name: 'mesh',
+  trustDomain: 'cluster.local',
+  trustDomainAliases: ['old.local'],
+  rootNamespace: 'istio-system',
+  outboundTrafficPolicy: 'ALLOW_ANY',
+  defaultAction: 'ALLOW',
+  pathNormalization: 'BASE',
+  extensionProviders: [],
+} as const;
+
 describe('settings, trust, revocations and policies', () => {
-  const mesh = {
-    kind: 'MeshConfig',
-    name: 'mesh',
-    trustDomain: 'cluster.local',
-    trustDomainAliases: ['old.local'],
-    rootNamespace: 'istio-system',
-    outboundTrafficPolicy: 'ALLOW_ANY',
-    defaultAction: 'ALLOW',
-  } as const;
   const policy = { kind: 'AuthorizationPolicy', name: 'shop/p', object: { spec: {} } } as const;
 
   test('each part has a version of its own that rises with its changes', () => {
@@ -201,6 +204,13 @@ describe('settings, trust, revocations and policies', () => {
     expect(view.meshConfig).toEqual(mesh);
   });
 
+  test('mesh settings that an older control plane does not send have their defaults', () => {
+    const { pathNormalization: _, extensionProviders: __, ...older } = mesh;
+    const view = new MeshView(() => null, checkRoot);
+    expect(upsert(view, older)).toEqual([]);
+    expect(view.meshConfig).toEqual({ ...mesh, pathNormalization: 'BASE', extensionProviders: [] });
+  });
+
   test('revocation is by identity and by serial number', () => {
     const id = 'spiffe://cluster.local/ns/shop/sa/orders';
     const view = viewOf({ kind: 'Revocations', name: 'revoked', spiffeIds: [id], serials: ['1AF'] });
@@ -209,6 +219,34 @@ describe('settings, trust, revocations and policies', () => {
     expect(view.isRevoked('spiffe://cluster.local/ns/shop/sa/x', '77')).toBe(false);
     view.applyDelta({ full: false, upserts: [], removes: ['Revocations/revoked'] });
     expect(view.isRevoked(id, '1AF')).toBe(false);
+  });
+
+  const requestAuthentication = { kind: 'RequestAuthentication', name: 'shop/jwt', object: { spec: {} } } as const;
+  const jwks = { kind: 'Jwks', name: 'https://idp.example/keys', jwks: '{"keys":[]}' } as const;
+
+  test('what tokens are verified by has a version; a RequestAuthentication is a policy, too, keys are none', () => {
+    const view = viewOf(mesh);
+    const before = { ...view.versions };
+    upsert(view, requestAuthentication);
+    expect(view.versions).toEqual({ ...before, policies: before.policies + 1, tokens: before.tokens + 1 });
+    upsert(view, jwks);
+    expect(view.versions).toEqual({ ...before, policies: before.policies + 1, tokens: before.tokens + 2 });
+    expect(view.policies()).toEqual([requestAuthentication]);
+  });
+
+  test('keys of an issuer are found by their URI; null where they could not be fetched', () => {
+    const view = viewOf(jwks, { ...jwks, name: 'https://other.example/keys', jwks: null });
+    expect(view.jwks('https://idp.example/keys')?.jwks).toBe('{"keys":[]}');
+    expect(view.jwks('https://other.example/keys')).toMatchObject({ jwks: null });
+    expect(view.jwks('https://idp.example')).toBeNull();
+    view.applyDelta({ full: false, upserts: [], removes: ['Jwks/https://idp.example/keys'] });
+    expect(view.jwks('https://idp.example/keys')).toBeNull();
+  });
+
+  test('a RequestAuthentication is judged by the policy library', () => {
+    const view = new MeshView(() => 'no', checkRoot);
+    expect(upsert(view, requestAuthentication)).toEqual([{ key: 'RequestAuthentication/shop/jwt', reason: 'no' }]);
+    expect(view.policies()).toEqual([]);
   });
 
   test('a policy that the policy library refuses is rejected with its reason, and the last good one stays', () => {
@@ -253,7 +291,15 @@ describe('a resource that does not hold is rejected with what is wrong with it',
     [{ kind: 'Revocations', name: 'revoked', spiffeIds: ['x'], serials: [] }, 'spiffeIds[0]'],
     [{ kind: 'AuthorizationPolicy', name: 'p', object: {} }, '<namespace>/<name>'],
     [{ kind: 'AuthorizationPolicy', name: 'a/p', object: [] }, 'object is not an object'],
+    [{ kind: 'RequestAuthentication', name: 'a/p', object: 'x' }, 'object is not an object'],
+    [{ kind: 'Jwks', name: 'https://i/k', jwks: {} }, 'jwks is not a string'],
+    [{ kind: 'Jwks', name: 'https://i/k' }, 'jwks is not a string'],
+    [{ kind: 'Jwks', name: 'https://i/k', jwks: 'x'.repeat(1024 * 1024 + 1) }, 'jwks is longer'],
+    [{ kind: 'Jwks', name: `https://i/${'k'.repeat(3000)}`, jwks: null }, 'name is longer'],
     [{ kind: 'MeshConfig', name: 'mesh', trustDomain: 'UPPER' }, 'trustDomain'],
+    [{ ...mesh, pathNormalization: 'DEFAULT' }, 'pathNormalization'],
+    [{ ...mesh, extensionProviders: {} }, 'extensionProviders'],
+    [{ ...mesh, extensionProviders: [{ name: 'x', protocol: 'udp' }] }, 'protocol'],
   ])('%j: %s', (bad, reason) => {
     const rejected = upsert(new MeshView(() => null, checkRoot), bad, one);
     expect(rejected).toHaveLength(1);

@@ -23,11 +23,31 @@ export interface DataPlaneOptions {
   /** Service `<namespace>/<name>` and port; listened for at port 7401 and up. */
   readonly upstreams?: readonly { readonly service: string; readonly port: number }[];
   readonly limits?: Partial<WorkerConfig['limits']>;
+  readonly http?: Partial<WorkerConfig['http']>;
+  readonly opaquePorts?: readonly number[];
+  readonly tracing?: WorkerConfig['tracing'];
 }
 
 const SERVICE_ACCOUNT_URI = (name: string): string => `spiffe://cluster.local/ns/shop/sa/${name}`;
 export const TUNNEL_PORT = 15_008;
 export const UPSTREAM_PORT = 7_401;
+
+/** The defaults of proxy/config-http.ts. */
+export const HTTP_LIMITS: WorkerConfig['http'] = {
+  headerBytes: 60 * 1024,
+  headerCount: 100,
+  targetBytes: 16 * 1024,
+  headersTimeoutMs: 10_000,
+  keepAliveTimeoutMs: 3_600_000,
+  streamIdleTimeoutMs: 300_000,
+  requestTimeoutMs: 0,
+  maxConcurrentStreams: 100,
+  maxConnectionsPerEndpoint: 1_024,
+  maxPendingRequests: 1_024,
+  maxIdlePerEndpoint: 128,
+  idlePoolTimeoutMs: 60_000,
+  detectTimeoutMs: 200,
+};
 
 /** A data-plane worker in a thread of the test, which plays the control thread: everything but processes and a control plane. */
 export class DataPlaneThread {
@@ -75,6 +95,9 @@ export class DataPlaneThread {
         maxStreamsPerTunnel: 100,
         ...options.limits,
       },
+      http: { ...HTTP_LIMITS, ...options.http },
+      opaquePorts: options.opaquePorts ?? [],
+      tracing: options.tracing ?? null,
     };
     this.#handle = new WorkerHandle(new URL('../../../proxy/worker/worker.ts', import.meta.url), config, {
       onMessage: (_, message) => this.#receive(message),
@@ -185,6 +208,8 @@ export function meshConfig(): Resource {
     rootNamespace: 'istio-system',
     outboundTrafficPolicy: 'REGISTRY_ONLY',
     defaultAction: 'ALLOW',
+    pathNormalization: 'BASE',
+    extensionProviders: [],
   };
 }
 

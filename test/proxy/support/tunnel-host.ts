@@ -1,16 +1,19 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { StagingPool } from '../../../proxy/http2/staging.ts';
 import { EPOLLIN } from '../../../proxy/native/epoll.ts';
 import type { Address } from '../../../proxy/native/socket.ts';
 import { TlsContext, type TlsMaterial } from '../../../proxy/native/tls-context.ts';
 import { parseConnectAuthority } from '../../../proxy/protocol/connect-authority.ts';
 import { Dial } from '../../../proxy/reactor/dial.ts';
+import { SocketEnd } from '../../../proxy/reactor/ends.ts';
 import { Listener } from '../../../proxy/reactor/listener.ts';
 import type { Loop } from '../../../proxy/reactor/loop.ts';
+import { SocketChannel } from '../../../proxy/reactor/socket-channel.ts';
 import { TlsHandshake } from '../../../proxy/reactor/tls-handshake.ts';
-import { StagingPool } from '../../../proxy/tunnel/staging.ts';
 import { TunnelStream } from '../../../proxy/tunnel/stream.ts';
 import { Tunnel, type TunnelEvents, type TunnelOptions } from '../../../proxy/tunnel/tunnel.ts';
+import { pipeChannels } from './channel-pipe.ts';
 import { hostLoop } from './loop-host.ts';
 
 /** Two ends of tunnels in one loop: what comes to `listen` goes through a tunnel to `tunnel`, and from there to what CONNECT names. */
@@ -27,6 +30,10 @@ export interface TunnelHostStart {
   readonly streamIdleMs: number;
   /** Applications are not dialled before `dial` is asked. */
   readonly holdDials: boolean;
+  /** Streams are channels that are piped to channels over the sockets, in place of being joined to them. */
+  readonly channels: boolean;
+  /** The server answers 403 as soon as it has seen these first words, and else dials when there are any. */
+  readonly refuseWords: string;
 }
 
 export interface TunnelStats {
@@ -116,8 +123,24 @@ class Host {
       stream.refuse(403, [['x-postern-reason', 'no']]);
       return;
     }
+    const { refuseWords } = this.#start;
+    if (refuseWords !== '') {
+      stream.whenHeld = () => this.#look(stream, target);
+      return;
+    }
     if (this.#start.holdDials) this.#held.push(() => this.#dialApplication(stream, target));
     else this.#dialApplication(stream, target);
+  }
+
+  /** As a sidecar that must know what is spoken before it answers. */
+  #look(stream: TunnelStream, target: Address): void {
+    const { refuseWords } = this.#start;
+    const words = stream.peekHeld(refuseWords.length)?.toString() ?? '';
+    if (words === refuseWords) stream.refuse(403, [['x-postern-reason', 'such words are not wanted']]);
+    else if (words.length === refuseWords.length || stream.peerEnded) {
+      stream.whenHeld = null;
+      this.#dialApplication(stream, target);
+    }
   }
 
   dialHeld(): void {
@@ -128,11 +151,17 @@ class Host {
     const dial = new Dial(this.#loop, target, 0, LONG_MS, {
       onConnected: (fd) => {
         stream.accept([]);
-        stream.attach(fd);
+        if (this.#start.channels) this.#pipe(stream, fd, 'server');
+        else stream.attach(fd);
       },
       onFailed: (reason) => stream.refuse(503, [['x-postern-reason', reason]]),
     });
     stream.owner = { onResponse: () => {}, onEnd: () => dial.cancel() };
+  }
+
+  #pipe(stream: TunnelStream, fd: number, side: string): void {
+    const socket = new SocketChannel(this.#loop, new SocketEnd(fd));
+    pipeChannels(stream.openChannel(), socket, (detail) => this.ends.push(`${side} pipe: ${detail}`));
   }
 
   #withTunnel(use: (tunnel: Tunnel | null) => void): void {
@@ -201,7 +230,8 @@ class Host {
         },
       },
     );
-    stream.attach(fd, replay);
+    if (this.#start.channels) this.#pipe(stream, fd, 'client');
+    else stream.attach(fd, replay);
   }
 
   drainServers(): void {

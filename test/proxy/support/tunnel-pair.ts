@@ -13,7 +13,9 @@ export function materialOf(signer: Signer, uri: string): TlsMaterial {
   return { chain: cert, privateKey: key, roots: [signer.root] };
 }
 
-export type TunnelPairOptions = Partial<Pick<TunnelHostStart, 'maxStreams' | 'streamIdleMs' | 'to' | 'holdDials'>> & {
+export type TunnelPairOptions = Partial<
+  Pick<TunnelHostStart, 'maxStreams' | 'streamIdleMs' | 'to' | 'holdDials' | 'channels' | 'refuseWords'>
+> & {
   readonly authorities: readonly string[];
 };
 
@@ -54,6 +56,8 @@ export class TunnelPair {
       maxStreams: 100,
       streamIdleMs: 60_000,
       holdDials: false,
+      channels: false,
+      refuseWords: '',
       ...options,
     };
     const thread = await LoopThread.start(new URL('./tunnel-host.ts', import.meta.url), start);

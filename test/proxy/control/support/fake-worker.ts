@@ -11,12 +11,19 @@ const slots = new Float64Array(counters);
 const diary = process.env.FAKE_WORKER_DIARY;
 const post = (message: FromWorker): void => port.postMessage(message);
 
+function postSpan(name: string): void {
+  const ids = { traceId: '4bf92f3577b34da6a3ce929d0e0e4736', spanId: '00f067aa0ba902b7', parentSpanId: null };
+  const times = { start: '1767225600000000000', end: '1767225600002500000' };
+  post({ type: 'spans', spans: [{ ...ids, ...times, name, kind: 'server', attributes: {}, failed: false }] });
+}
+
 port.on('message', (message: ToWorker) => {
   if (diary !== undefined) appendFileSync(diary, `${JSON.stringify({ worker: config.index, ...message })}\n`);
   switch (message.type) {
     case 'resources': {
       const names = message.upserts.map(({ name }) => name);
       if (names.includes('test/crash')) throw new Error('the test asked for a crash');
+      if (names.includes('test/span')) postSpan('asked for');
       const rejected = message.upserts.filter(({ name }) => name.startsWith('test/reject'));
       slots[0] = (slots[0] ?? 0) + 1;
       post({
@@ -30,6 +37,7 @@ port.on('message', (message: ToWorker) => {
       post({ type: 'reply', id: message.id, data: [{ what: message.what }] });
       return;
     case 'drain':
+      if (config.tracing !== null) postSpan('last');
       post({ type: 'access', lines: '{"access":"the last connection"}\n' });
       if (process.env.FAKE_WORKER_NEVER_DRAINS === undefined) post({ type: 'drained', forced: 0 });
       return;

@@ -1,0 +1,240 @@
+import { normalizePath } from '../../policy/path-normalization.ts';
+import type { Claims, ConnectionAttributes, RequestAttributes, RequestDecider } from '../../policy/types.ts';
+import type { DataPlane } from '../connection/data-plane.ts';
+import { ForwardedRequest, type Forwarder, isGrpc, replyFor } from '../connection/forwarded-request.ts';
+import type { ConnectionRecord } from '../connection/record.ts';
+import { RequestRecord, type ResponseFlag } from '../connection/request-record.ts';
+import type { ClientSession, ExchangeFailure, ServerExchange } from '../http/exchange.ts';
+import { editInboundRequest, editResponse, setTraceContext } from '../http/forwarding/request-headers.ts';
+import { ensureRequestId } from '../http/forwarding/request-id.ts';
+import type { RequestHead, ResponseHead } from '../protocol/http-head.ts';
+import { maySendAgain } from '../protocol/retry.ts';
+import type { Listed } from '../reactor/live-list.ts';
+import type { ApplicationPlace, SessionSeeker } from './application-pool.ts';
+import { refusalOf } from './authorizer.ts';
+import type { InboundServices } from './services.ts';
+
+/** The connection that a request came on. */
+export interface RequestOrigin {
+  readonly record: ConnectionRecord;
+  readonly attributes: ConnectionAttributes;
+  /** Of the policies in force now; null: none has been received yet. */
+  readonly decider: RequestDecider | null;
+  readonly application: ApplicationPlace;
+  /** `X-Forwarded-Client-Cert` of its peer; null: it showed no certificate. */
+  readonly clientCertificate: string | null;
+  /** The request is over. */
+  onOver(request: InboundRequest): void;
+}
+
+/** What a denied caller is told, as by Istio's sidecars. */
+const DENIED = 'RBAC: access denied';
+
+export function recordOf(plane: DataPlane, connection: ConnectionRecord): RequestRecord {
+  const { source, from, destination, to, service, originalDestination, transport, tls } = connection;
+  const record = new RequestRecord(plane, 'inbound', source, from, destination, to);
+  record.service = service;
+  record.originalDestination = originalDestination;
+  record.transport = transport;
+  record.tls = tls;
+  return record;
+}
+
+/** What the head says of itself; also of one that was refused before anything else looked at it. */
+export function noteHead(record: RequestRecord, head: RequestHead): void {
+  record.version = head.version;
+  record.method = head.method;
+  record.authority = head.authority;
+  record.userAgent = head.get('user-agent');
+  record.grpc = isGrpc(head);
+}
+
+/** Without the query, which may hold secrets. */
+export function rawPath(target: string): string {
+  const end = target.search(/[?#]/);
+  return end < 0 ? target : target.slice(0, end);
+}
+
+/**
+ * One request that came for this workload: made plain, decided, and only then sent to the application. While it is under way it is decided again
+ * whenever the policies change. ALWAYS: its connection knows of it before it is decided.
+ */
+export class InboundRequest implements Forwarder, RequestAttributes, SessionSeeker, Listed {
+  listIndex = -1;
+  readonly #plane: DataPlane;
+  readonly #services: InboundServices;
+  readonly #origin: RequestOrigin;
+  readonly #head: RequestHead;
+  readonly #forwarded: ForwardedRequest;
+  path = '';
+  query = '';
+  #claims: Claims = null;
+  /** Gives up waiting for a connection to the application; null iff none is waited for. */
+  #giveUp: (() => void) | null = null;
+  /** Waits for a connection; false from within `seek` on, where one was there. */
+  #seeking = false;
+  /** It was sent on a connection that had carried others before. */
+  #reused = false;
+  #retried = false;
+
+  constructor(plane: DataPlane, services: InboundServices, origin: RequestOrigin, exchange: ServerExchange) {
+    this.#plane = plane;
+    this.#services = services;
+    this.#origin = origin;
+    this.#head = exchange.head;
+    const record = recordOf(plane, origin.record);
+    noteHead(record, exchange.head);
+    this.#forwarded = new ForwardedRequest(exchange, record, this);
+  }
+
+  // ---- what policies see ----
+
+  get method(): string {
+    return this.#head.method;
+  }
+
+  get host(): string {
+    return this.#head.authority;
+  }
+
+  header(name: string): readonly string[] {
+    return this.#head.all(name);
+  }
+
+  // ---- top to bottom ----
+
+  admit(): void {
+    if (!this.#normalize()) return;
+    this.#editHead();
+    if (!this.#authenticate() || !this.#authorize()) return;
+    this.#seek(false);
+  }
+
+  /** The path that policies see is the path that the application gets. */
+  #normalize(): boolean {
+    const { record } = this.#forwarded;
+    const { target } = this.#head;
+    const normal = normalizePath(target, this.#services.authorizer.pathNormalization);
+    if (normal === null) {
+      record.path = rawPath(target);
+      this.#refuse(400, 'Bad Request', 'DPE', 'the path cannot be normalised');
+      return false;
+    }
+    const { path, query } = normal;
+    this.path = path;
+    this.query = query;
+    record.path = path;
+    if (path.length + query.length !== target.length || !target.startsWith(path)) this.#head.setTarget(path + query);
+    return true;
+  }
+
+  #editHead(): void {
+    const head = this.#head;
+    const { record } = this.#forwarded;
+    editInboundRequest(head, this.#origin.clientCertificate);
+    record.requestId = ensureRequestId(head, this.#plane.random);
+    const trace = record.follow(head.get('traceparent'));
+    setTraceContext(head, trace.traceparent, trace.carried);
+  }
+
+  /** What the user's token proves; removes it from the request where it is not to be passed on. */
+  #authenticate(): boolean {
+    const { record } = this.#forwarded;
+    const outcome = this.#services.tokens.authenticate(this.#head);
+    if (outcome.kind === 'refused') {
+      const { status, reason, challenge, detail } = outcome;
+      this.#refuse(status, reason, 'UAEX', detail, [['www-authenticate', challenge]]);
+      return false;
+    }
+    if (outcome.kind !== 'verified') return true;
+    this.#claims = outcome.claims;
+    record.userPrincipal = outcome.principal;
+    // A token that stood in the query is gone from it.
+    this.query = this.#head.target.slice(this.path.length);
+    return true;
+  }
+
+  #authorize(): boolean {
+    const { decider, attributes } = this.#origin;
+    const { record } = this.#forwarded;
+    if (decider !== null) {
+      record.decision = this.#services.authorizer.admitRequest(decider, attributes, this, this.#claims);
+      if (record.decision.allowed) return true;
+    }
+    this.#refuse(403, DENIED, '-', refusalOf(record.decision));
+    return false;
+  }
+
+  /** A connection to the application, which may be there at once. */
+  #seek(fresh: boolean): void {
+    this.#seeking = true;
+    const giveUp = this.#services.pool.seek(this.#origin.application, fresh, this);
+    if (!this.#seeking) return;
+    this.#giveUp = giveUp;
+    this.#forwarded.wait();
+  }
+
+  onSession(session: ClientSession, fresh: boolean): void {
+    this.#found();
+    this.#reused = !fresh;
+    this.#forwarded.send(session);
+  }
+
+  onNoSession(flag: 'UF' | 'UO', reason: string): void {
+    this.#found();
+    this.#refuse(503, flag === 'UO' ? 'upstream overflow' : 'upstream connect error', flag, reason);
+  }
+
+  #found(): void {
+    this.#seeking = false;
+    this.#giveUp = null;
+  }
+
+  /** An idle connection may have been closed by the application just when the request was sent: that is worth one more try on a new one. */
+  onFailedBeforeResponse(failure: ExchangeFailure): boolean {
+    if (!this.#reused || this.#retried || !maySendAgain(failure.kind, this.method)) return false;
+    this.#retried = true;
+    this.#plane.metrics.httpRetry();
+    this.#seek(true);
+    return true;
+  }
+
+  onResponseHead(head: ResponseHead): void {
+    editResponse(head);
+  }
+
+  // ---- life ----
+
+  /** Answers by ourselves, or ends the response where it has begun. */
+  #refuse(
+    status: number,
+    message: string,
+    flag: ResponseFlag,
+    detail: string,
+    headers: readonly (readonly [string, string])[] = [],
+  ): void {
+    this.#forwarded.refuse(replyFor(this.#head, status, message, headers), flag, detail);
+  }
+
+  /** After the policies changed. A request that has not been decided yet will be by the new ones. */
+  reconsider(): void {
+    const { decider } = this.#origin;
+    const { record } = this.#forwarded;
+    if (record.decision === null) return;
+    const decision = decider?.decide(this, this.#claims) ?? null;
+    record.decision = decision;
+    if (decision?.allowed === true) return;
+    this.#refuse(403, DENIED, 'LR', `ended by a policy change: ${refusalOf(decision)}`);
+  }
+
+  /** Its connection ends at once. */
+  terminate(detail: string): void {
+    this.#forwarded.abort('LR', detail);
+  }
+
+  onOver(): void {
+    this.#giveUp?.();
+    this.#giveUp = null;
+    this.#origin.onOver(this);
+  }
+}

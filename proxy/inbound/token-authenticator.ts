@@ -1,0 +1,144 @@
+import { principalOf } from '../../policy/jwt/claims.ts';
+import type { TokenFault } from '../../policy/jwt/faults.ts';
+import { type KeySet, parseKeySet } from '../../policy/jwt/key-set.ts';
+import { judgeTokens, statusOf, type TokenVerdict } from '../../policy/tokens/acceptance.ts';
+import { isPreflight } from '../../policy/tokens/head.ts';
+import type { JwksSource } from '../../policy/tokens/jwks-source.ts';
+import { removeTokens } from '../../policy/tokens/locations.ts';
+import { removeHeaders, setOutputs } from '../../policy/tokens/outputs.ts';
+import { compileTokenRules, type TokenRules } from '../../policy/tokens/token-rules.ts';
+import type { JsonObject } from '../../policy/types.ts';
+import type { DataPlane } from '../connection/data-plane.ts';
+import type { RequestHead } from '../protocol/http-head.ts';
+import { challengeFor } from './token-challenge.ts';
+import { VerifiedTokens } from './verified-tokens.ts';
+
+export type TokenOutcome =
+  /** No RequestAuthentication selects the workload. */
+  | { readonly kind: 'no-rules' }
+  /** None where a rule looks, or a CORS preflight: whether that will do is for policy to say. */
+  | { readonly kind: 'no-token' }
+  | {
+      readonly kind: 'verified';
+      /** The token's payload, exactly. Shared: NEVER to be changed. */
+      readonly claims: JsonObject;
+      /** `iss/sub`; null where the token has not both. */
+      readonly principal: string | null;
+    }
+  | {
+      readonly kind: 'refused';
+      readonly status: 401 | 403;
+      /** Envoy's text: the body of the answer. */
+      readonly reason: TokenFault;
+      /** Value of `WWW-Authenticate`. */
+      readonly challenge: string;
+      /** Envoy's response_code_details: `jwt_authn_access_denied{Jwt_is_expired}`. */
+      readonly detail: string;
+    };
+
+const NO_RULES: TokenOutcome = { kind: 'no-rules' };
+const NO_TOKEN: TokenOutcome = { kind: 'no-token' };
+
+/** Verifies the users' tokens that requests to this workload carry, by the RequestAuthentications that select it. One a worker; synchronous. */
+export class TokenAuthenticator {
+  readonly #plane: Pick<DataPlane, 'view' | 'config' | 'unixNow' | 'metrics' | 'log'>;
+  readonly #verified: VerifiedTokens;
+  #rules: TokenRules | null = null;
+  /** By the text of the set: an unchanged one keeps its keys. */
+  #keySets = new Map<string, KeySet | null>();
+  /** Versions of the view that `#rules` were made of. */
+  #tokensVersion = -1;
+  #meshVersion = -1;
+
+  constructor(
+    plane: Pick<DataPlane, 'view' | 'config' | 'unixNow' | 'metrics' | 'log'>,
+    verified: VerifiedTokens = new VerifiedTokens(),
+  ) {
+    this.#plane = plane;
+    this.#verified = verified;
+  }
+
+  /** After each delta; costs nothing where it did not concern tokens. */
+  refresh(): void {
+    const { view, config } = this.#plane;
+    const { tokens, meshConfig } = view.versions;
+    if (view.meshConfig === null || (tokens === this.#tokensVersion && meshConfig === this.#meshVersion)) return;
+    this.#tokensVersion = tokens;
+    this.#meshVersion = meshConfig;
+    // Policies have been validated when they were taken into the view; their values are JSON.
+    const objects = view
+      .policies()
+      .flatMap(({ kind, object }) => (kind === 'RequestAuthentication' ? [object as JsonObject] : []));
+    const keySets = new Map<string, KeySet | null>();
+    const rules = compileTokenRules(objects, config.workload, view.meshConfig, (source) =>
+      this.#keySetOf(source, keySets),
+    );
+    this.#keySets = keySets;
+    this.#rules = rules.rules.length === 0 ? null : rules;
+    this.#verified.clear(rules.asksPayload);
+  }
+
+  /**
+   * Verifies a request's tokens and edits its head: headers that only rules may set are removed whatever the outcome; of a verified token what
+   * the rule says is passed on, and the token itself is removed where it is not forwarded.
+   */
+  authenticate(head: RequestHead): TokenOutcome {
+    const rules = this.#rules;
+    if (rules === null) return NO_RULES;
+    if (rules.outputHeaders.size > 0) removeHeaders(head, rules.outputHeaders);
+    if (isPreflight(head)) return NO_TOKEN;
+    const verdict = judgeTokens(rules, head, this.#verified, this.#plane.unixNow());
+    this.#verified.release();
+    switch (verdict.kind) {
+      case 'no-token':
+        return NO_TOKEN;
+      case 'accepted':
+        return accept(head, verdict);
+      case 'refused':
+        return this.#refuse(head, verdict.fault);
+    }
+  }
+
+  #refuse(head: RequestHead, reason: TokenFault): TokenOutcome {
+    this.#plane.metrics.tokenRefused(reason);
+    return {
+      kind: 'refused',
+      status: statusOf(reason),
+      reason,
+      challenge: challengeFor(head),
+      detail: `jwt_authn_access_denied{${reason.replaceAll(' ', '_')}}`,
+    };
+  }
+
+  #keySetOf(source: JwksSource, made: Map<string, KeySet | null>): KeySet | null {
+    const text = source.kind === 'inline' ? source.text : (this.#plane.view.jwks(source.name)?.jwks ?? null);
+    if (text === null) return null;
+    const known = made.get(text) ?? this.#keySets.get(text) ?? this.#parseKeySet(text, source);
+    made.set(text, known);
+    return known;
+  }
+
+  #parseKeySet(text: string, source: JwksSource): KeySet | null {
+    const keySet = parseKeySet(text);
+    const fields = { source: source.kind === 'inline' ? 'inline' : source.name };
+    if (typeof keySet === 'string') {
+      this.#plane.log('warn', `a JWK Set ${keySet}: every token of its issuer is refused`, fields);
+      return null;
+    }
+    if (keySet.ignored.length > 0) {
+      this.#plane.log('warn', 'keys of a JWK Set are of no use', { ...fields, ignored: keySet.ignored.slice(0, 10) });
+    }
+    return keySet;
+  }
+}
+
+function accept(head: RequestHead, { rule, token, tokens }: Extract<TokenVerdict, { kind: 'accepted' }>): TokenOutcome {
+  const { claims } = token;
+  if (!rule.forward) removeTokens(head, tokens);
+  setOutputs(head, rule.outputs, claims, token.payload);
+  return {
+    kind: 'verified',
+    claims,
+    principal: principalOf(claims),
+  };
+}
