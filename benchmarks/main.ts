@@ -3,12 +3,43 @@ import { dirname, resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { EXIT, messageOf, PosternError } from '../mesh/errors.ts';
 import { Workbench } from './lib/workbench.ts';
-import { measureL4 } from './suites/l4.ts';
+import { measureHttp } from './suites/http.ts';
+import { FULL_HTTP, QUICK_HTTP } from './suites/http-plan.ts';
+import { formatHttp, jsonHttp, reportHttp } from './suites/http-report.ts';
+import { measureL4, type Progress } from './suites/l4.ts';
 import { FULL, QUICK } from './suites/l4-plan.ts';
 import { formatL4, jsonL4, reportL4 } from './suites/l4-report.ts';
+import { FULL_POLICY, measurePolicy, QUICK_POLICY } from './suites/policy.ts';
+import { formatPolicy, jsonPolicy, reportPolicy } from './suites/policy-report.ts';
+
+/** What a suite has to say: for people and for programs. */
+interface Findings {
+  readonly text: string;
+  readonly json: object;
+}
+
+type Suite = (options: Options, signal: AbortSignal, progress: Progress) => Promise<Findings>;
+
+const SUITES: { readonly [name: string]: Suite } = {
+  l4: (options, signal, progress) =>
+    onWorkbench(signal, async (bench) => {
+      const report = reportL4(await measureL4(bench, planOf(options, FULL, QUICK), progress));
+      return { text: formatL4(report), json: jsonL4(report) };
+    }),
+  http: (options, signal, progress) =>
+    onWorkbench(signal, async (bench) => {
+      const report = reportHttp(await measureHttp(bench, planOf(options, FULL_HTTP, QUICK_HTTP), progress));
+      return { text: formatHttp(report), json: jsonHttp(report) };
+    }),
+  policy: async (options, signal, progress) => {
+    const plan = planOf(options, FULL_POLICY, QUICK_POLICY);
+    const report = reportPolicy(await measurePolicy(plan, signal, progress));
+    return { text: formatPolicy(report), json: jsonPolicy(report) };
+  },
+};
 
 interface Options {
-  readonly suite: 'l4';
+  readonly suite: string;
   readonly json?: string;
   readonly rounds?: number;
   readonly quick: boolean;
@@ -20,7 +51,7 @@ const MAX_ROUNDS = 100;
 function parseOptions(): Options {
   const program = new Command('bench')
     .description('Measures Postern against the proxies that it competes with, in one run on this machine')
-    .addOption(new Option('--suite <name>', 'what to measure').choices(['l4']).default('l4'))
+    .addOption(new Option('--suite <name>', 'what to measure').choices(Object.keys(SUITES)).default('l4'))
     .option('--json <file>', 'write the figures to this file too')
     .option(
       '--rounds <n>',
@@ -51,25 +82,38 @@ function assertWritable(file: string): void {
   }
 }
 
+async function onWorkbench(signal: AbortSignal, measure: (bench: Workbench) => Promise<Findings>): Promise<Findings> {
+  const bench = new Workbench(signal);
+  try {
+    return await measure(bench);
+  } finally {
+    await bench.dispose();
+  }
+}
+
+function planOf<P extends { readonly rounds: number; readonly limitMs: number }>(
+  options: Options,
+  full: P,
+  quick: P,
+): P {
+  const base = options.quick ? quick : full;
+  // Who asks for a number of rounds gets them, however long they take.
+  return options.rounds === undefined ? base : { ...base, rounds: options.rounds, limitMs: Number.MAX_VALUE };
+}
+
 async function run(options: Options, signal: AbortSignal): Promise<void> {
   if (options.json !== undefined) assertWritable(options.json);
-  const base = options.quick ? QUICK : FULL;
-  // Who asks for a number of rounds gets them, however long they take.
-  const plan = options.rounds === undefined ? base : { ...base, rounds: options.rounds, limitMs: Number.MAX_VALUE };
   const started = performance.now();
   const progress = (line: string): void => {
     const seconds = Math.round((performance.now() - started) / 1000);
     process.stderr.write(`${String(seconds).padStart(4)} s  ${line}\n`);
   };
-  const bench = new Workbench(signal);
-  try {
-    const report = reportL4(await measureL4(bench, plan, progress));
-    progress('done');
-    process.stdout.write(`${formatL4(report)}\n`);
-    if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(jsonL4(report), null, 2)}\n`);
-  } finally {
-    await bench.dispose();
-  }
+  const suite = SUITES[options.suite];
+  if (suite === undefined) throw new PosternError('ERR_BENCH_SUITE', `no suite ${options.suite}`);
+  const { text, json } = await suite(options, signal, progress);
+  progress('done');
+  process.stdout.write(`${text}\n`);
+  if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(json, null, 2)}\n`);
 }
 
 async function main(): Promise<number> {

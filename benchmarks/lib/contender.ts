@@ -21,3 +21,9 @@ export interface Contender {
   settle(): Promise<void>;
   stop(): Promise<void>;
 }
+
+/** One that understands HTTP: it refuses `FORBIDDEN_PATH` and keeps connections alive on every side. */
+export interface HttpContender extends Contender {
+  /** Where HTTP/2 without TLS comes in, by prior knowledge; null where it carries none to the backend. */
+  readonly h2Address: Endpoint | null;
+}

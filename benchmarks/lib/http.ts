@@ -31,8 +31,13 @@ export function fetchOnce(endpoint: Endpoint, path: string): Promise<Answer> {
 
 /** Whether the endpoint answers 200 now. */
 export async function answersOk(endpoint: Endpoint, path: string): Promise<boolean> {
+  return await answers(endpoint, path, 200);
+}
+
+/** Whether the endpoint answers with this status now. */
+export async function answers(endpoint: Endpoint, path: string, status: number): Promise<boolean> {
   try {
-    return (await fetchOnce(endpoint, path)).status === 200;
+    return (await fetchOnce(endpoint, path)).status === status;
   } catch {
     return false;
   }

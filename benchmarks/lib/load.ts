@@ -1,7 +1,8 @@
 import { PosternError } from '../../mesh/errors.ts';
-import { type Backend, BULK_BYTES, BULK_PATH, SMALL_PATH } from './backend.ts';
+import { type Backend, BULK_BYTES, BULK_PATH } from './backend.ts';
 import { type Contender, type Endpoint, hostPort } from './contender.ts';
 import { startCpuMeter } from './cpu.ts';
+import type { Launch } from './processes.ts';
 import type { Workbench } from './workbench.ts';
 
 /** What a saturating workload gave in one round. */
@@ -11,50 +12,63 @@ export interface Throughput {
   readonly unitsPerSecond: number;
 }
 
-export interface WrkPlan {
-  readonly connections: number;
-  /** A connection of its own for every request. */
-  readonly reconnect: boolean;
-  /** Milliseconds before counting begins: handshakes and slow starts are not what is measured. */
+/** Milliseconds. */
+export interface Window {
+  /** Before counting begins: handshakes and slow starts are not what is measured. */
   readonly settleMs: number;
-  /** Milliseconds that are counted. */
+  /** Counted. */
   readonly windowMs: number;
 }
 
-const WRK_GRACE_MS = 10_000;
+export interface WrkPlan extends Window {
+  readonly connections: number;
+  /** A connection of its own for every request. */
+  readonly reconnect: boolean;
+  readonly path: string;
+}
 
-/**
- * Small requests by wrk, as many as go. The window lies inside wrk's run: requests come from the backend's counter and CPU from the kernel's,
- * both read at its two ends, so neither connecting nor wrk's own rounding is counted.
- */
-export async function measureSmall(
+const GENERATOR_GRACE_MS = 10_000;
+
+/** Requests by wrk, as many as go. */
+export async function measureRequests(
   bench: Workbench,
   backend: Backend,
   contender: Contender,
   plan: WrkPlan,
 ): Promise<Throughput> {
-  const seconds = Math.ceil((plan.settleMs + plan.windowMs + 200) / 1000);
-  const running = bench.processes.run(
-    {
-      name: 'wrk',
-      command: bench.tools.wrk,
-      args: wrkArguments(contender.clientAddress, plan, seconds),
-      core: bench.cores.load,
-      stderr: bench.path('wrk.stderr'),
-    },
-    seconds * 1000 + WRK_GRACE_MS,
-  );
-  const counted = countWindow(bench, backend, contender, plan);
-  const [output, sample] = await Promise.all([running, counted]);
+  const { output, sample } = await measureWithin(bench, backend, contender, plan, (seconds) => ({
+    name: 'wrk',
+    command: bench.tools.wrk,
+    args: wrkArguments(contender.clientAddress, plan, seconds),
+    core: bench.cores.load,
+    stderr: bench.path('wrk.stderr'),
+  }));
   checkWrk(output, contender.name);
   return sample;
+}
+
+/**
+ * Runs a generator and counts a window that lies inside its run: requests come from the backend's counter and CPU from the kernel's, both read at its
+ * two ends, so neither connecting nor the generator's own rounding is counted.
+ */
+export async function measureWithin(
+  bench: Workbench,
+  backend: Backend,
+  contender: Contender,
+  plan: Window,
+  generator: (seconds: number) => Launch,
+): Promise<{ readonly output: string; readonly sample: Throughput }> {
+  const seconds = Math.ceil((plan.settleMs + plan.windowMs + 200) / 1000);
+  const running = bench.processes.run(generator(seconds), seconds * 1000 + GENERATOR_GRACE_MS);
+  const [output, sample] = await Promise.all([running, countWindow(bench, backend, contender, plan)]);
+  return { output, sample };
 }
 
 async function countWindow(
   bench: Workbench,
   backend: Backend,
   contender: Contender,
-  plan: WrkPlan,
+  plan: Window,
 ): Promise<Throughput> {
   await bench.sleep(plan.settleMs);
   const requestsBefore = await backend.requests();
@@ -72,7 +86,7 @@ async function countWindow(
 function wrkArguments(target: Endpoint, plan: WrkPlan, seconds: number): readonly string[] {
   const load = ['-t', '1', '-c', String(plan.connections), '-d', `${seconds}s`, '--timeout', '10s'];
   const header = plan.reconnect ? ['-H', 'Connection: close'] : [];
-  return [...load, ...header, `http://${hostPort(target)}${SMALL_PATH}`];
+  return [...load, ...header, `http://${hostPort(target)}${plan.path}`];
 }
 
 /** @throws PosternError ERR_BENCH_LOAD where wrk saw any error: a proxy that drops connections must not look fast. */
@@ -121,6 +135,7 @@ export async function measureBulk(
   return { cpuPerUnit: cpuNanoseconds / 1000 / gigabytes, unitsPerSecond: (gigabytes * 1000) / elapsed };
 }
 
-function loadFailure(what: string): PosternError {
+/** A measurement that would mean nothing. */
+export function loadFailure(what: string): PosternError {
   return new PosternError('ERR_BENCH_LOAD', `${what}: this measurement would mean nothing`);
 }

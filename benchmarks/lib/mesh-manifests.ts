@@ -2,8 +2,9 @@
 
 export const NAMESPACE = 'bench';
 export const SERVICE = 'server';
-/** The workload port that the Service names and the server's sidecar exposes. */
+/** The workload ports that the Services name and the server's sidecar exposes. */
 export const SERVICE_PORT = 8080;
+export const H2_SERVICE_PORT = 8081;
 export const SERVER_LABELS = { app: 'server', version: 'v1' };
 export const CLIENT_LABELS = { app: 'client', version: 'v1' };
 
@@ -16,34 +17,77 @@ export interface ManifestObject {
   readonly spec: { readonly [key: string]: unknown };
 }
 
-/** The port is declared `tcp`: nothing is to be sniffed. */
-export function serviceManifest(): ManifestObject {
+/** One port, declared `tcp`: nothing is to be sniffed. */
+export function tcpServiceManifest(): ManifestObject {
+  return serviceManifest([{ name: 'tcp', port: SERVICE_PORT }]);
+}
+
+export function httpServiceManifest(): ManifestObject {
+  return serviceManifest([
+    { name: 'http', port: SERVICE_PORT },
+    { name: 'http2', port: H2_SERVICE_PORT },
+  ]);
+}
+
+/** A port's name says its protocol. */
+function serviceManifest(ports: readonly { readonly name: string; readonly port: number }[]): ManifestObject {
   return {
     apiVersion: 'v1',
     kind: 'Service',
     metadata: { name: SERVICE, namespace: NAMESPACE },
     spec: {
       selector: { app: SERVER_LABELS.app },
-      ports: [{ name: 'tcp', port: SERVICE_PORT, targetPort: SERVICE_PORT, appProtocol: 'tcp' }],
+      ports: ports.map(({ name, port }) => ({ name, port, targetPort: port, appProtocol: name })),
     },
   };
 }
+
+const QUARANTINE = [{ from: [{ source: { namespaces: ['quarantine'] } }] }];
+const OFFICE = [{ from: [{ source: { ipBlocks: ['10.20.0.0/16', '10.30.0.0/16'] } }] }];
+const MONITORING = [{ from: [{ source: { namespaces: ['monitoring'] } }] }];
 
 /**
  * 100 AuthorizationPolicies as a mesh of some size has them: six select the server, of which exactly one (the last by name) lets the client in and
  * two must be seen not to deny it; the others belong to other workloads.
  */
-export function policyManifests(): readonly ManifestObject[] {
-  const selecting = [
-    policy('deny-quarantine', 'DENY', [{ from: [{ source: { namespaces: ['quarantine'] } }] }]),
+export function tcpPolicyManifests(): readonly ManifestObject[] {
+  return withOthers([
+    policy('deny-quarantine', 'DENY', QUARANTINE),
     policy('deny-debug-port', 'DENY', [{ to: [{ operation: { ports: ['9999'] } }] }]),
     policy('permit-batch', 'ALLOW', [{ from: [from(...numbered('batch', 20))] }]),
-    policy('permit-monitoring', 'ALLOW', [{ from: [{ source: { namespaces: ['monitoring'] } }] }]),
-    policy('permit-office', 'ALLOW', [{ from: [{ source: { ipBlocks: ['10.20.0.0/16', '10.30.0.0/16'] } }] }]),
+    policy('permit-monitoring', 'ALLOW', MONITORING),
+    policy('permit-office', 'ALLOW', OFFICE),
     policy('serve-client', 'ALLOW', [
       { from: [from('client')], to: [{ operation: { ports: [String(SERVICE_PORT)] } }] },
     ]),
-  ];
+  ]);
+}
+
+/** The same for HTTP: ten select the server, by path, method, host and header; one of them refuses `/admin/`, one lets the client in. */
+export function httpPolicyManifests(): readonly ManifestObject[] {
+  return withOthers([
+    policy('deny-admin', 'DENY', [{ to: [{ operation: { paths: ['/admin/*'] } }] }]),
+    policy('deny-debug-header', 'DENY', [{ when: [{ key: 'request.headers[x-debug]', values: ['*'] }] }]),
+    policy('deny-quarantine', 'DENY', QUARANTINE),
+    policy('deny-writes-to-archive', 'DENY', [
+      { to: [{ operation: { methods: ['POST', 'PUT', 'DELETE'], paths: ['/archive/{**}'] } }] },
+    ]),
+    policy('permit-batch', 'ALLOW', [
+      { from: [from(...numbered('batch', 20))], to: [{ operation: { methods: ['POST'], paths: ['/jobs/*'] } }] },
+    ]),
+    policy('permit-health', 'ALLOW', [{ to: [{ operation: { methods: ['GET'], paths: ['/healthz', '/readyz'] } }] }]),
+    policy('permit-monitoring', 'ALLOW', MONITORING),
+    policy('permit-office', 'ALLOW', OFFICE),
+    policy('permit-partners', 'ALLOW', [
+      { from: [from(...numbered('partner', 10))], to: [{ operation: { hosts: ['partners.example'] } }] },
+    ]),
+    policy('serve-client', 'ALLOW', [
+      { from: [from('client')], to: [{ operation: { methods: ['GET', 'POST'], paths: ['/*'] } }] },
+    ]),
+  ]);
+}
+
+function withOthers(selecting: readonly ManifestObject[]): readonly ManifestObject[] {
   const others = Array.from({ length: POLICIES - selecting.length }, (_, index) =>
     policy(
       `other-${index}`,

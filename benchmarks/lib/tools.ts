@@ -7,6 +7,7 @@ const PACKAGES = {
   haproxy: 'haproxy',
   nginx: 'nginx',
   wrk: 'wrk',
+  h2load: 'nghttp2-client',
   curl: 'curl',
   openssl: 'openssl',
   taskset: 'util-linux',

@@ -1,5 +1,5 @@
 import type { MemoryPlan } from '../lib/idle-memory.ts';
-import type { WrkPlan } from '../lib/load.ts';
+import type { Window } from '../lib/load.ts';
 import type { OpenLoopPlan } from '../lib/open-loop.ts';
 
 export const THROUGHPUT_WORKLOADS = ['small_1', 'small_32', 'small_128', 'connect', 'bulk_1', 'bulk_8'] as const;
@@ -13,7 +13,7 @@ export interface L4Plan {
   readonly rounds: number;
   /** No new round begins that would end after this; the first one always runs. */
   readonly limitMs: number;
-  readonly small: Omit<WrkPlan, 'connections' | 'reconnect'>;
+  readonly small: Window;
   /** Connections that wrk keeps busy while each request takes a new one: enough to saturate. */
   readonly reconnecting: number;
   /** Downloads of 100 MB after one another on each connection, by number of connections. */

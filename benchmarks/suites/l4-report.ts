@@ -1,5 +1,6 @@
 import { ratioWithinRounds, type Spread, significant, spread } from '../lib/statistics.ts';
 import { formatTable, type Row, readable } from '../lib/table.ts';
+import { addedLatency, isReached, type Target, verdict } from '../lib/targets.ts';
 import type { L4Measurements, LatencyRound, Pair } from './l4.ts';
 import type { LatencyWorkload, ThroughputWorkload } from './l4-plan.ts';
 
@@ -15,13 +16,8 @@ export const TARGETS = {
   per_connection_kb: { atMost: 30 },
 } as const;
 
-type Target = { readonly atMost: number } | { readonly atLeast: number };
-
 /** Whoever starves the bulk flow can easily be quick beside it: Postern must carry as much of it as HAProxy, less this much noise. */
 const FLOW_TARGET = { atLeast: 0.9 };
-
-/** Added latency below this is below what a Node generator can tell from none; it stands in for smaller (or negative) differences. Microseconds. */
-const LATENCY_FLOOR_US = 10;
 
 interface Comparison {
   readonly label: string;
@@ -67,7 +63,7 @@ export function reportL4(measured: L4Measurements): L4Report {
       target,
     );
   const latency = (workload: LatencyWorkload, which: 'p50' | 'p99', label: string, target: Target | null) =>
-    compare(label, 'µs', addedLatency(measured.latency[workload], which), target);
+    compare(label, 'µs', addedBy(measured.latency[workload], which), target);
   const { idle: idleHaproxy, perConnection: connectionHaproxy } = measured.memory.haproxy;
   const { idle: idlePostern, perConnection: connectionPostern } = measured.memory.postern;
   return {
@@ -118,10 +114,10 @@ function directLatency(rounds: readonly LatencyRound[]): { readonly p50: Spread;
   };
 }
 
-function addedLatency(rounds: readonly LatencyRound[], which: 'p50' | 'p99'): readonly Pair<number>[] {
+function addedBy(rounds: readonly LatencyRound[], which: 'p50' | 'p99'): readonly Pair<number>[] {
   return rounds.map(({ direct, haproxy, postern }) => ({
-    haproxy: Math.max(haproxy[which] - direct[which], LATENCY_FLOOR_US),
-    postern: Math.max(postern[which] - direct[which], LATENCY_FLOOR_US),
+    haproxy: addedLatency(haproxy[which], direct[which]),
+    postern: addedLatency(postern[which], direct[which]),
   }));
 }
 
@@ -136,16 +132,6 @@ function compare(label: string, unit: string, rounds: readonly Pair<number>[], t
     ratio: ratioWithinRounds(postern, haproxy),
     target,
   };
-}
-
-export function isReached(value: number, target: Target): boolean {
-  return 'atMost' in target ? value <= target.atMost : value >= target.atLeast;
-}
-
-function verdict(value: number, target: Target | null): readonly [string, string] {
-  if (target === null) return ['', ''];
-  const bound = 'atMost' in target ? `≤ ${target.atMost}` : `≥ ${target.atLeast}`;
-  return [bound, isReached(value, target) ? 'yes' : 'NO'];
 }
 
 /** For people. */

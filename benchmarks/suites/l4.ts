@@ -4,10 +4,11 @@ import { BulkFlow } from '../lib/bulk-flow.ts';
 import type { Contender, Endpoint } from '../lib/contender.ts';
 import { HaproxyContender } from '../lib/haproxy.ts';
 import { type MemoryFigures, measureMemory } from '../lib/idle-memory.ts';
-import { measureBulk, measureSmall, type Throughput } from '../lib/load.ts';
+import { measureBulk, measureRequests, type Throughput } from '../lib/load.ts';
 import { privateMemory } from '../lib/memory.ts';
+import { SERVICE_PORT, tcpPolicyManifests, tcpServiceManifest } from '../lib/mesh-manifests.ts';
 import { type Latency, measureLatency } from '../lib/open-loop.ts';
-import { PosternContender } from '../lib/postern.ts';
+import { PosternContender, type PosternSetup } from '../lib/postern.ts';
 import type { Workbench } from '../lib/workbench.ts';
 import {
   type L4Plan,
@@ -51,7 +52,7 @@ export async function measureL4(bench: Workbench, plan: L4Plan, progress: Progre
   progress('starting the backend, HAProxy and Postern');
   const backend = await Backend.start(bench);
   const haproxy = new HaproxyContender(bench, backend.endpoint, SMALL_PATH);
-  const postern = new PosternContender(bench, backend.endpoint, SMALL_PATH);
+  const postern = new PosternContender(bench, posternSetup(backend));
   await haproxy.start();
   await postern.start();
   const suite = new L4Suite(bench, backend, { haproxy, postern });
@@ -78,6 +79,19 @@ export async function measureL4(bench: Workbench, plan: L4Plan, progress: Progre
   };
   await Promise.all([haproxy.stop(), postern.stop()]);
   return { ...suite.rounds, memory, memoryAfterLoad };
+}
+
+function posternSetup(backend: Backend): PosternSetup {
+  return {
+    manifests: [tcpServiceManifest(), ...tcpPolicyManifests()],
+    ports: [{ port: SERVICE_PORT, application: backend.endpoint }],
+    accessLog: 'on',
+    probePath: SMALL_PATH,
+    counted: {
+      client: /^istio_tcp_connections_opened_total\{[^}]*reporter="source"[^}]*\} [1-9]/m,
+      server: /^istio_tcp_connections_opened_total\{[^}]*connection_security_policy="mutual_tls"[^}]*\} [1-9]/m,
+    },
+  };
 }
 
 class L4Suite {
@@ -130,7 +144,12 @@ class L4Suite {
 
   async #throughput(workload: ThroughputWorkload, plan: L4Plan, contender: Contender): Promise<Throughput> {
     const small = (connections: number, reconnect: boolean): Promise<Throughput> =>
-      measureSmall(this.#bench, this.#backend, contender, { ...plan.small, connections, reconnect });
+      measureRequests(this.#bench, this.#backend, contender, {
+        ...plan.small,
+        connections,
+        reconnect,
+        path: SMALL_PATH,
+      });
     const bulk = (connections: number, each: number): Promise<Throughput> =>
       measureBulk(this.#bench, contender, { connections, each });
     switch (workload) {

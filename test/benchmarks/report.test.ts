@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { policyManifests } from '../../benchmarks/lib/mesh-manifests.ts';
+import { tcpPolicyManifests } from '../../benchmarks/lib/mesh-manifests.ts';
 import { formatTable, readable } from '../../benchmarks/lib/table.ts';
+import { isReached } from '../../benchmarks/lib/targets.ts';
 import { locateTools } from '../../benchmarks/lib/tools.ts';
 import type { L4Measurements, LatencyRound } from '../../benchmarks/suites/l4.ts';
-import { formatL4, isReached, jsonL4, reportL4 } from '../../benchmarks/suites/l4-report.ts';
+import { formatL4, jsonL4, reportL4 } from '../../benchmarks/suites/l4-report.ts';
 
 const throughput = (haproxyCpu: number, posternCpu: number, haproxyRate = 100, posternRate = 200) => [
   {
@@ -125,7 +126,7 @@ test('missing tools are all named, with the command that installs them and exit 
 });
 
 test('the mesh has 100 policies with names of their own, of which six select the server', () => {
-  const policies = policyManifests();
+  const policies = tcpPolicyManifests();
   expect(policies).toHaveLength(100);
   expect(new Set(policies.map(({ metadata }) => metadata.name)).size).toBe(100);
   const selecting = policies.filter(({ spec }) => JSON.stringify(spec.selector).includes('"server"'));
