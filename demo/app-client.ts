@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PosternError } from '../mesh/errors.ts';
-import type { AppCommand, AppEvent, CallResult } from './app-protocol.ts';
+import type { AppCommand, AppEvent, Ask, CallResult } from './app-protocol.ts';
 import type { ManagedProcess } from './processes.ts';
 
 const CALL_TIMEOUT_MS = 5000;
+const PLAIN: Ask = { method: 'GET', path: '/', note: '', token: null };
 
 export interface Target {
   readonly host: string;
@@ -42,13 +43,13 @@ export class AppClient {
     });
   }
 
-  async call(target: Target, note = ''): Promise<CallResult> {
-    return await this.#begin({ ...target, note, stream: false }).done.promise;
+  async call(target: Target, ask: Partial<Ask> = {}): Promise<CallResult> {
+    return await this.#begin({ ...PLAIN, ...ask, ...target, stream: false }).done.promise;
   }
 
   /** @throws PosternError where the stream does not begin. */
   async stream(target: Target): Promise<LiveStream> {
-    const { opened, done } = this.#begin({ ...target, note: '', stream: true });
+    const { opened, done } = this.#begin({ ...PLAIN, path: '/stream', ...target, stream: true });
     const late = new AbortController();
     const timeout = sleep(CALL_TIMEOUT_MS, null, { signal: late.signal }).catch(() => null);
     const first = await Promise.race([opened.promise.then(() => 'open' as const), done.promise, timeout]);

@@ -1,13 +1,21 @@
 /** What the demo and its applications say to each other: lines of JSON. */
 
-export interface AppCommand {
+/** What an application asks another. */
+export interface Ask {
+  readonly method: string;
+  readonly path: string;
+  /** Sent as a header: a text to look for on the wire. */
+  readonly note: string;
+  /** The user's, sent as `Authorization: Bearer`; null: none. */
+  readonly token: string | null;
+}
+
+export interface AppCommand extends Ask {
   readonly id: number;
   readonly host: string;
   readonly port: number;
   /** A connection that stays open with a line every now and then, until somebody cuts it. */
   readonly stream: boolean;
-  /** Sent as a header: a text to look for on the wire. */
-  readonly note: string;
   readonly timeoutMs: number;
 }
 

@@ -2,7 +2,7 @@
  * A small application that knows nothing of a mesh: an HTTP server, and calls to others over plain TCP when it is told to by lines of JSON on
  * its standard input. It ends when that does.
  */
-import { createServer, get, type IncomingMessage } from 'node:http';
+import { createServer, request as httpRequest, type IncomingMessage } from 'node:http';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import type { AppCommand, AppEvent } from './app-protocol.ts';
@@ -29,8 +29,10 @@ function serve(host: string, port: number): void {
       response.once('close', () => clearInterval(timer));
       return;
     }
+    const { method, url: path, headers } = request;
+    const caller = headers['x-forwarded-client-cert'] ?? null;
     response.writeHead(200, { 'content-type': 'application/json' });
-    response.end(`${JSON.stringify({ service: name, path: request.url, note: request.headers['x-note'] ?? null })}\n`);
+    response.end(`${JSON.stringify({ service: name, method, path, caller, note: headers['x-note'] ?? null })}\n`);
   });
   server.listen(port, host, () => emit({ type: 'listening' }));
 }
@@ -62,12 +64,10 @@ function call(command: AppCommand): void {
     // Ended by the other side in the middle of the answer.
     response.on('aborted', () => finish({ status, body, error: 'connection closed' }));
   };
-  const { host, port } = command;
+  const { host, port, method, path, note, token } = command;
+  const headers = { 'x-note': note, ...(token === null ? {} : { authorization: `Bearer ${token}` }) };
   // A connection for each call: what is shown is the decision on this one, not on one that was kept alive.
-  const request = get(
-    { host, port, path: command.stream ? '/stream' : '/', agent: false, headers: { 'x-note': command.note } },
-    onAnswer,
-  );
+  const request = httpRequest({ host, port, method, path, headers, agent: false }, onAnswer).end();
   if (!command.stream) request.setTimeout(command.timeoutMs, () => request.destroy(new Error('no answer in time')));
   request.on('error', (error: NodeJS.ErrnoException) => finish({ error: error.code ?? error.message }));
 }

@@ -14,6 +14,8 @@ import { EXIT, messageOf, PosternError } from '../mesh/errors.ts';
 
 /** Names the process that uses the directory, and marks it as the demo's: nothing is ever removed from a directory without it. */
 const MARKER = '.postern-demo';
+/** Made anew by each run: not the user's. */
+export const USERS_FILE = 'users.yaml';
 /** sun_path holds 108 bytes with its terminator (unix(7)); the longest name below the directory is `run/control-plane-15014.sock`. */
 const LONGEST_PATH = 75;
 
@@ -133,7 +135,8 @@ function claim(path: string): void {
 function keepEdited(path: string, source: string): string | null {
   const manifests = join(path, 'manifests');
   if (!existsSync(manifests)) return null;
-  const names = (folder: string): readonly string[] => readdirSync(folder).filter((name) => !name.startsWith('.'));
+  const names = (folder: string): readonly string[] =>
+    readdirSync(folder).filter((name) => !name.startsWith('.') && name !== USERS_FILE);
   const shipped = names(source);
   const same =
     names(manifests).length === shipped.length &&

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ManagedProcess } from './processes.ts';
+import { NAMESPACE, TRUST_DOMAIN, type WorkloadName } from './workloads.ts';
 
 export interface LogLine {
   readonly msg: string;
@@ -16,6 +17,12 @@ export interface AccessRecord extends LogLine {
   readonly source: { readonly principal: string | null };
   /** What went wrong, for a person. */
   readonly detail: string;
+  /** Of a request: the status that its sender got; absent on a TCP connection. */
+  readonly status?: number;
+  /** Normalised. */
+  readonly path?: string;
+  /** `iss/sub` of the user's token. */
+  readonly userPrincipal?: string | null;
 }
 
 /** Most lines kept of one sidecar. */
@@ -40,6 +47,12 @@ export function parseLine(line: string): LogLine | null {
 
 export function isAccess(line: LogLine): line is AccessRecord {
   return line.msg === 'access' && 'verdict' in line;
+}
+
+/** Whether a line is the record of what this workload began, as the sidecar of the callee saw it. */
+export function isCallFrom(line: LogLine, workload: WorkloadName): line is AccessRecord {
+  const principal = `spiffe://${TRUST_DOMAIN}/ns/${NAMESPACE}/sa/${workload}`;
+  return isAccess(line) && line.direction === 'inbound' && line.source.principal === principal;
 }
 
 export function isRefusal(line: LogLine): line is LogLine & Refusal {

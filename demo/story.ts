@@ -5,14 +5,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { outcomeOf, succeeded } from './app-client.ts';
 import type { DemoDirectory } from './directory.ts';
 import { fetchFrom, until } from './http.ts';
+import { HttpStory } from './http-story.ts';
 import { readIdentities } from './identities.ts';
 import type { Mesh, Workload } from './mesh.ts';
 import { Observer } from './observer.ts';
 import type { ProcessRoster } from './processes.ts';
-import { type AccessRecord, decisionOf, isAccess, isRefusal, type LogLine, type Refusal } from './sidecar-log.ts';
-import { aligned, clockTime, remaining, type Terminal } from './terminal.ts';
+import { sumOf } from './prometheus.ts';
+import { type AccessRecord, decisionOf, isCallFrom, isRefusal, type LogLine, type Refusal } from './sidecar-log.ts';
+import { aligned, arrow, clockTime, remaining, type Terminal } from './terminal.ts';
 import { hexLine } from './wire.ts';
-import { NAMESPACE, PORTS, TRUST_DOMAIN, WORKLOAD_NAMES, type WorkloadName } from './workloads.ts';
+import { NAMESPACE, PORTS, SAMPLE_PATHS, TRUST_DOMAIN, WORKLOAD_NAMES, type WorkloadName } from './workloads.ts';
 
 const CAPTURE = [process.execPath, join(import.meta.dirname, 'capture.ts')] as const;
 /** The promise of the mesh: a rule that is saved is in force within a second. */
@@ -43,6 +45,7 @@ export class Story {
     await this.#identities();
     await this.#allowedCalls();
     await this.#deniedCalls();
+    await new HttpStory(this.#mesh, this.#directory, this.#out).tell();
     await this.#wire();
     await this.#plaintext();
     await this.#livePolicy();
@@ -72,7 +75,7 @@ export class Story {
   async #allowedCalls(): Promise<void> {
     this.#out.chapter('Calls that are allowed', 'the applications speak plain HTTP; their sidecars make it mutual TLS');
     await this.#showCall('frontend', 'orders', true, `${NAMESPACE}/orders-callers`);
-    await this.#showCall('orders', 'payments', true, `${NAMESPACE}/payments-callers`);
+    await this.#showCall('orders', 'payments', true, `${NAMESPACE}/payments-readers`);
   }
 
   async #deniedCalls(): Promise<void> {
@@ -89,10 +92,11 @@ export class Story {
     const { app } = this.#mesh.workloads[from];
     const { log } = this.#mesh.workloads[to];
     const { position } = log;
-    const result = await app.call(this.#mesh.site.target(from, to));
+    const result = await app.call(this.#mesh.site.target(from, to), { path: SAMPLE_PATHS[to] });
     const record = await log.find(position, RECORD_TIMEOUT_MS, (line): line is AccessRecord => isCallFrom(line, from));
     const answered = succeeded(result) && result.body.includes(`"service":"${to}"`);
-    const expected = answered === allowed && (allowed || result.status === null);
+    // Over HTTP a denial is an answer, else the connection is closed without one.
+    const expected = answered === allowed && (allowed || result.status === null || result.status === 403);
     this.#out.check(expected, `${arrow(from, to)}${outcomeOf(result)}`);
     const verdict = allowed ? 'allowed' : 'denied';
     const decided = record === null ? 'nothing in the access log' : decisionOf(record);
@@ -114,9 +118,11 @@ export class Story {
     await Promise.race([observer.ready, capture.untilFailure()]);
     const secret = `card-${randomBytes(8).toString('hex')}`;
     const openly = `open-${randomBytes(8).toString('hex')}`;
-    const result = await this.#mesh.workloads.frontend.app.call(this.#mesh.site.target('frontend', 'orders'), secret);
+    const result = await this.#mesh.workloads.frontend.app.call(this.#mesh.site.target('frontend', 'orders'), {
+      note: secret,
+    });
     // The control of the experiment: what is not encrypted must be seen, or the capture proves nothing.
-    await this.#mesh.outsider.call(this.#mesh.site.bypass('orders'), openly);
+    await this.#mesh.outsider.call(this.#mesh.site.bypass('orders'), { note: openly });
     await sleep(CAPTURE_SETTLE_MS);
     await capture.stop(CAPTURE_SETTLE_MS);
     const arrived = succeeded(result) && result.body.includes(secret);
@@ -195,26 +201,11 @@ export class Story {
     const { site } = this.#mesh;
     const { status, body } = await fetchFrom(site.door(place, PORTS.metrics), '/metrics');
     const opened = sumOf(body, 'istio_tcp_connections_opened_total');
+    const requests = sumOf(body, 'istio_requests_total');
     const url = `${site.url(place, PORTS.metrics)}/metrics`;
-    this.#out.check(status === 200 && opened > 0, `${name.padEnd(14)}${url}   ${opened} connections opened`);
+    this.#out.check(
+      status === 200 && opened + requests > 0,
+      `${name.padEnd(14)}${url}   ${opened} TCP connections, ${requests} requests`,
+    );
   }
-}
-
-/** Whether a line is the record of a connection that this workload began, as the sidecar of the callee saw it. */
-function isCallFrom(line: LogLine, workload: WorkloadName): boolean {
-  const principal = `spiffe://${TRUST_DOMAIN}/ns/${NAMESPACE}/sa/${workload}`;
-  return isAccess(line) && line.direction === 'inbound' && line.source.principal === principal;
-}
-
-/** `frontend → orders`, as wide as the widest. */
-const arrow = (from: string, to = ''): string => (to === '' ? from : `${from} → ${to}`).padEnd(22);
-
-/** The sum over all series of a metric in the Prometheus text format. */
-function sumOf(text: string, metric: string): number {
-  let sum = 0;
-  for (const line of text.split('\n')) {
-    if (line.startsWith(`${metric}{`) || line.startsWith(`${metric} `))
-      sum += Number(line.slice(line.lastIndexOf(' ') + 1));
-  }
-  return sum;
 }

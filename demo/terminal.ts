@@ -63,6 +63,9 @@ export class Terminal {
   }
 }
 
+/** `frontend → orders`, as wide as the widest. */
+export const arrow = (from: string, to = ''): string => (to === '' ? from : `${from} → ${to}`).padEnd(22);
+
 /** Rows as lines whose columns stand under each other. */
 export function aligned(rows: readonly (readonly string[])[], gap = '  '): readonly string[] {
   const widths: number[] = [];

@@ -4,7 +4,7 @@ import { outcomeOf, succeeded } from './app-client.ts';
 import type { DemoDirectory } from './directory.ts';
 import type { Mesh } from './mesh.ts';
 import { clockTime, type Terminal } from './terminal.ts';
-import { WORKLOAD_NAMES, type WorkloadName } from './workloads.ts';
+import { SAMPLE_PATHS, WORKLOAD_NAMES, type WorkloadName } from './workloads.ts';
 
 /** After a save the calls are tried again and again for a while: the edit has to reach the sidecars first. Milliseconds. */
 const WATCH_FOR_MS = 2500;
@@ -64,7 +64,7 @@ async function tryPair(
   mesh: Mesh,
   { from, to }: Pair,
 ): Promise<{ readonly allowed: boolean; readonly outcome: string }> {
-  const result = await mesh.workloads[from].app.call(mesh.site.target(from, to));
+  const result = await mesh.workloads[from].app.call(mesh.site.target(from, to), { path: SAMPLE_PATHS[to] });
   return { allowed: succeeded(result), outcome: outcomeOf(result) };
 }
 

@@ -8,6 +8,13 @@ export type WorkloadName = (typeof WORKLOAD_NAMES)[number];
 /** The port of every service, and where the redirected applications listen. */
 export const SERVICE_PORT = 8080;
 
+/** A request that the policies of manifests/demo let the right caller make. */
+export const SAMPLE_PATHS: { readonly [name in WorkloadName]: string } = {
+  frontend: '/',
+  orders: '/',
+  payments: '/payments/7',
+};
+
 /** clusterIPs of manifests/demo/services.yaml. */
 export const CLUSTER_IPS: { readonly [name in WorkloadName]: string } = {
   frontend: '10.96.0.11',

@@ -43,7 +43,7 @@ test('one application calls another and gets its name and the note back', async 
   const orders = start('orders', '--listen', '127.0.0.1', '--port', String(port));
   const frontend = start('frontend');
   await Promise.all([orders.client.listening, frontend.client.listening]);
-  const result = await frontend.client.call({ host: '127.0.0.1', port }, 'a note');
+  const result = await frontend.client.call({ host: '127.0.0.1', port }, { note: 'a note' });
   expect(succeeded(result)).toBe(true);
   expect(JSON.parse(result.body)).toMatchObject({ service: 'orders', note: 'a note' });
 });
