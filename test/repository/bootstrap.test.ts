@@ -1,8 +1,8 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ROOT } from './source-tree.ts';
 
 /** A clone in which `npm ci` is a program of the test's own; the bootstrap itself is the real one. */
@@ -84,4 +84,37 @@ test('an installation without the pinned Node is explained', () => {
 test('an unknown command is a usage error', () => {
   const result = run(process.env, 'frobnicate');
   expect([result.status, result.stderr]).toEqual([64, expect.stringContaining('usage:')]);
+});
+
+describe('programs of the system', () => {
+  /** What the command asks for, of this machine's administrator or, as root, of a stand-in for apt-get, where the PATH has nothing else. */
+  function wanted(command: string): string {
+    const bin = join(clone, 'bin');
+    mkdirSync(bin);
+    writeFileSync(join(bin, 'apt-get'), `#!/bin/sh\necho "$@" "RUNLEVEL=$RUNLEVEL" >> ${join(clone, 'apt')}\n`);
+    chmodSync(join(bin, 'apt-get'), 0o755);
+    for (const [directory, file] of [
+      ['demo', 'main.ts'],
+      ['scripts', 'test.ts'],
+    ] as const) {
+      mkdirSync(join(clone, directory), { recursive: true });
+      writeFileSync(join(clone, directory, file), '');
+    }
+    const { status, stderr } = run({ ...fakeNpm(INSTALL), PATH: bin }, command);
+    expect(status).toBe(command === 'bench' ? 42 : 0);
+    return stderr + (existsSync(join(clone, 'apt')) ? readFileSync(join(clone, 'apt'), 'utf8') : '');
+  }
+
+  test('that tests send through sidecars are installed for tests, each package once, no daemon started', () => {
+    const said = wanted('test');
+    for (const debian of ['curl', 'wrk', 'nghttp2-client']) expect(said).toContain(debian);
+    const packages = said.split('install ').at(-1)?.split(/\s+/);
+    expect(packages?.filter((name) => name === 'nghttp2-client')).toHaveLength(1);
+    if (process.getuid?.() === 0) expect(said).toMatch(/^install .* curl .*wrk RUNLEVEL=1$/m);
+    else expect(said).toMatch(/as root: apt-get install .*curl/);
+  });
+
+  test.each(['start', 'bench'])('are no business of %s', (command) => {
+    expect(wanted(command)).not.toMatch(/curl|wrk|nghttp2|nginx/);
+  });
 });

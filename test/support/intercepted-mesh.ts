@@ -78,6 +78,13 @@ export class InterceptedMesh {
     return child;
   }
 
+  /** What a program on a host prints until its end. */
+  async output(host: string, argv: readonly string[], env: NodeJS.ProcessEnv): Promise<string> {
+    const child = new Child(`${argv.slice(0, 3).join(' ')} on ${host}`, this.host(host).exec(argv, { env }));
+    this.#children.push(child);
+    return (await finish(child, 30_000)).stdout;
+  }
+
   /** Starts an application of test/support/tcp-tool.ts and waits until it listens. */
   async serve(host: string, kind: 'echo' | 'banner', port: number): Promise<Child> {
     const app = this.start(host, process.execPath, TOOL, 'serve', kind, String(port));

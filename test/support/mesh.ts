@@ -25,13 +25,16 @@ export interface MeshOptions {
   readonly controlPlane?: { readonly [key: string]: unknown };
 }
 
-/** A `v1` Service without a virtual IP, selecting `app: <name>` in namespace shop. */
-export function serviceManifest(name: string, port: number, targetPort = port): string {
+/**
+ * A `v1` Service without a virtual IP, selecting `app: <name>` in namespace shop. @param portName declares the protocol, by Istio's convention: `tcp`,
+ * `http`, `http2`, `grpc`; any other leaves it to be sniffed
+ */
+export function serviceManifest(name: string, port: number, targetPort = port, portName = 'tcp'): string {
   return JSON.stringify({
     apiVersion: 'v1',
     kind: 'Service',
     metadata: { name, namespace: 'shop' },
-    spec: { clusterIP: 'None', selector: { app: name }, ports: [{ name: 'tcp', port, targetPort }] },
+    spec: { clusterIP: 'None', selector: { app: name }, ports: [{ name: portName, port, targetPort }] },
   });
 }
 
@@ -43,11 +46,14 @@ export interface PolicySpec {
   /** Service accounts of namespace shop. */
   readonly from: readonly string[];
   readonly ports?: readonly number[];
+  readonly methods?: readonly string[];
+  readonly paths?: readonly string[];
 }
 
-export function policyManifest({ name, app, action = 'ALLOW', from, ports = [] }: PolicySpec): string {
+export function policyManifest({ name, app, action = 'ALLOW', from, ports, methods, paths }: PolicySpec): string {
   const principals = from.map((account) => `cluster.local/ns/shop/sa/${account}`);
-  const to = ports.length === 0 ? {} : { to: [{ operation: { ports: ports.map(String) } }] };
+  const operation = { ports: ports?.map(String), methods, paths };
+  const to = Object.values(operation).every((list) => list === undefined) ? {} : { to: [{ operation }] };
   return JSON.stringify({
     apiVersion: 'security.istio.io/v1',
     kind: 'AuthorizationPolicy',
