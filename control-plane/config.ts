@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import { type Decoder, oneOf, parsed, path, trustDomain } from '../mesh/config/decoders.ts';
+import { readSettings, type Section } from '../mesh/config/reader.ts';
 import { EXIT, messageOf, PosternError } from '../mesh/errors.ts';
 import type { ExtensionProvider, PathNormalization } from '../mesh/resources.ts';
-import { isTrustDomain } from '../mesh/spiffe-id.ts';
 import { addressSet, type ListenAddress, parseListenAddress } from './addresses.ts';
-import { ConfigReader } from './config-reader.ts';
 
 /** Mesh-wide settings that a `postern.dev/v1` MeshConfig manifest may override while running. */
 export interface MeshSettings {
@@ -127,108 +127,67 @@ export const FIXED = {
   },
 } as const;
 
-const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
-const NAMESPACE = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
-const DNS_NAME = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/i;
-const KEYS = [
-  'manifests',
-  'dataDir',
-  'listen',
-  'adminListen',
-  'trustDomain',
-  'trustDomainAliases',
-  'rootNamespace',
-  'outboundTrafficPolicy',
-  'defaultAction',
-  'pathNormalization',
-  'certificates',
-  'serverNames',
-  'trustedAddresses',
-  'jwks',
-  'logLevel',
-];
-
-/** @throws PosternError ERR_CONFIG with file, line and column of what is wrong. */
+const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
+const NAMESPACE_FORM = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+const DNS_NAME_FORM = /^(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/i;
+/** @throws PosternError ERR_CONFIG with every problem as `file:line:column: …`, exit 78. */
 export function parseControlPlaneConfig(text: string, file: string): ControlPlaneConfig {
-  const root = new ConfigReader(text, file).root(KEYS);
-  const base = dirname(resolve(file));
-  const path = (key: 'manifests' | 'dataDir') =>
-    resolve(
-      base,
-      root.read(key, DEFAULTS[key], 'a path', (value) => (value === '' || value.includes('\0') ? null : value)),
-    );
-  const listen = (key: 'listen' | 'adminListen') =>
-    root.read<ListenAddress>(key, DEFAULTS[key], 'an IP address and port, e.g. 127.0.0.1:15012', parseListenAddress);
-  const ttl = root.section('certificates', ['ttl', 'minTtl', 'maxTtl']);
-  const duration = (key: string, fallback: number) =>
-    ttl.read(key, fallback, 'a duration between 1s and 720h, e.g. 90s, 30m or 1h30m', parseDuration);
-  const certificates = {
-    ttlSeconds: duration('ttl', DEFAULTS.certificates.ttlSeconds),
-    minTtlSeconds: duration('minTtl', DEFAULTS.certificates.minTtlSeconds),
-    maxTtlSeconds: duration('maxTtl', DEFAULTS.certificates.maxTtlSeconds),
-  };
-  if (certificates.minTtlSeconds > certificates.maxTtlSeconds) ttl.fail('minTtl', 'must not be above maxTtl');
-  if (certificates.ttlSeconds < certificates.minTtlSeconds || certificates.ttlSeconds > certificates.maxTtlSeconds) {
-    const { minTtlSeconds, maxTtlSeconds } = certificates;
-    ttl.fail('ttl', `must lie between minTtl (${minTtlSeconds}s) and maxTtl (${maxTtlSeconds}s): set those too`);
-  }
-  const jwks = root.section('jwks', ['allowedAddresses', 'refreshInterval']);
-  const { mesh } = DEFAULTS;
+  return readSettings(text, file, (root) => readControlPlane(root, resolve(file)));
+}
+
+function readControlPlane(root: Section, file: string): ControlPlaneConfig {
+  const base = dirname(file);
+  const jwks = root.section('jwks');
   return {
-    file: resolve(file),
-    manifests: path('manifests'),
-    dataDir: path('dataDir'),
-    listen: listen('listen'),
-    adminListen: listen('adminListen'),
-    trustDomain: root.read(
-      'trustDomain',
-      DEFAULTS.trustDomain as string,
-      'a trust domain (a-z 0-9 . - _)',
-      asTrustDomain,
-    ),
-    serverNames: root.list('serverNames', 'a DNS name', (name) => (DNS_NAME.test(name) ? name : null)),
-    trustedAddresses: root.list('trustedAddresses', 'an IP address or CIDR block', asAddressBlock),
-    certificates,
+    file,
+    manifests: root.optional('manifests', path(base), resolve(base, DEFAULTS.manifests)),
+    dataDir: root.optional('dataDir', path(base), resolve(base, DEFAULTS.dataDir)),
+    listen: root.optional('listen', LISTEN, DEFAULTS.listen),
+    adminListen: root.optional('adminListen', LISTEN, DEFAULTS.adminListen),
+    trustDomain: root.optional('trustDomain', trustDomain, DEFAULTS.trustDomain),
+    serverNames: root.list('serverNames', DNS_NAME),
+    trustedAddresses: root.list('trustedAddresses', ADDRESS_BLOCK),
+    certificates: readCertificates(root.section('certificates')),
     jwks: {
-      allowedAddresses: jwks.list('allowedAddresses', 'an IP address or CIDR block', asAddressBlock),
-      refreshSeconds: jwks.read(
-        'refreshInterval',
-        DEFAULTS.jwks.refreshSeconds as number,
-        'a duration between 1s and 720h, e.g. 20m',
-        parseDuration,
-      ),
+      allowedAddresses: jwks?.list('allowedAddresses', ADDRESS_BLOCK) ?? [],
+      refreshSeconds: jwks?.optional('refreshInterval', SECONDS, null) ?? DEFAULTS.jwks.refreshSeconds,
     },
-    mesh: {
-      trustDomainAliases: root.list('trustDomainAliases', 'a trust domain (a-z 0-9 . - _)', asTrustDomain),
-      rootNamespace: root.read('rootNamespace', mesh.rootNamespace as string, 'a namespace name', asNamespace),
-      outboundTrafficPolicy: root.read<MeshSettings['outboundTrafficPolicy']>(
-        'outboundTrafficPolicy',
-        mesh.outboundTrafficPolicy,
-        'ALLOW_ANY or REGISTRY_ONLY',
-        oneOf('ALLOW_ANY', 'REGISTRY_ONLY'),
-      ),
-      defaultAction: root.read<MeshSettings['defaultAction']>(
-        'defaultAction',
-        mesh.defaultAction,
-        'ALLOW or DENY',
-        oneOf('ALLOW', 'DENY'),
-      ),
-      pathNormalization: root
-        .section('pathNormalization', ['normalization'])
-        .read<PathNormalization>(
-          'normalization',
-          mesh.pathNormalization,
-          'DEFAULT, NONE, BASE, MERGE_SLASHES or DECODE_AND_MERGE_SLASHES',
-          asPathNormalization,
-        ),
-      extensionProviders: mesh.extensionProviders,
-    },
-    logLevel: root.read(
-      'logLevel',
-      DEFAULTS.logLevel as string,
-      `one of ${LOG_LEVELS.join(', ')}`,
-      oneOf(...LOG_LEVELS),
+    mesh: readMesh(root),
+    logLevel: root.optional('logLevel', oneOf(...LOG_LEVELS), DEFAULTS.logLevel),
+  };
+}
+
+function readCertificates(section: Section | null): ControlPlaneConfig['certificates'] {
+  if (section === null) return DEFAULTS.certificates;
+  const { certificates } = DEFAULTS;
+  const ttlSeconds = section.optional('ttl', SECONDS, certificates.ttlSeconds);
+  const minTtlSeconds = section.optional('minTtl', SECONDS, certificates.minTtlSeconds);
+  const maxTtlSeconds = section.optional('maxTtl', SECONDS, certificates.maxTtlSeconds);
+  if (minTtlSeconds > maxTtlSeconds) section.problem('minTtl', 'certificates.minTtl must not be above maxTtl');
+  else if (ttlSeconds < minTtlSeconds || ttlSeconds > maxTtlSeconds) {
+    section.problem(
+      'ttl',
+      `certificates.ttl must lie between minTtl (${minTtlSeconds}s) and maxTtl (${maxTtlSeconds}s): set those too`,
+    );
+  }
+  return { ttlSeconds, minTtlSeconds, maxTtlSeconds };
+}
+
+function readMesh(root: Section): MeshSettings {
+  const { mesh } = DEFAULTS;
+  const normalization = root.section('pathNormalization')?.optional('normalization', PATH_NORMALIZATION, 'DEFAULT');
+  return {
+    trustDomainAliases: root.list('trustDomainAliases', trustDomain),
+    rootNamespace: root.optional('rootNamespace', NAMESPACE, mesh.rootNamespace),
+    outboundTrafficPolicy: root.optional(
+      'outboundTrafficPolicy',
+      oneOf('ALLOW_ANY', 'REGISTRY_ONLY'),
+      mesh.outboundTrafficPolicy,
     ),
+    defaultAction: root.optional('defaultAction', oneOf('ALLOW', 'DENY'), mesh.defaultAction),
+    pathNormalization:
+      normalization === undefined || normalization === 'DEFAULT' ? mesh.pathNormalization : normalization,
+    extensionProviders: mesh.extensionProviders,
   };
 }
 
@@ -244,32 +203,34 @@ export function loadControlPlaneConfig(file: string): ControlPlaneConfig {
   return parseControlPlaneConfig(text, file);
 }
 
-export function oneOf<T extends string>(...values: readonly T[]): (text: string) => T | null {
-  return (text) => values.find((value) => value === text) ?? null;
-}
+const LISTEN: Decoder<ListenAddress> = parsed(
+  'an IP address and port, such as "127.0.0.1:15012" or "[::1]:15012"',
+  DEFAULTS.listen,
+  parseListenAddress,
+);
 
-export function asTrustDomain(text: string): string | null {
-  return isTrustDomain(text) ? text : null;
-}
+const ADDRESS_BLOCK: Decoder<string> = parsed('an IP address or CIDR block', '', (block) =>
+  addressSet([block]) === null ? null : block,
+);
 
-const PATH_NORMALIZATIONS = oneOf('NONE', 'BASE', 'MERGE_SLASHES', 'DECODE_AND_MERGE_SLASHES');
+const DNS_NAME: Decoder<string> = parsed('a DNS name', '', (name) => (DNS_NAME_FORM.test(name) ? name : null));
 
-function asPathNormalization(text: string): PathNormalization | null {
-  return text === 'DEFAULT' ? DEFAULTS.mesh.pathNormalization : PATH_NORMALIZATIONS(text);
-}
+const NAMESPACE: Decoder<string> = parsed('the name of a namespace', '', (name) =>
+  NAMESPACE_FORM.test(name) ? name : null,
+);
 
-export function asNamespace(text: string): string | null {
-  return NAMESPACE.test(text) ? text : null;
-}
+const PATH_NORMALIZATION = oneOf('DEFAULT', 'NONE', 'BASE', 'MERGE_SLASHES', 'DECODE_AND_MERGE_SLASHES');
 
-function asAddressBlock(block: string): string | null {
-  return addressSet([block]) === null ? null : block;
-}
-
-/** Seconds of `90`, `90s`, `30m`, `1h30m`. */
-function parseDuration(text: string): number | null {
-  const parts = /^(?:(\d{1,5})h)?(?:(\d{1,7})m)?(?:(\d{1,8})s?)?$/.exec(text);
-  if (parts === null) return null;
-  const seconds = Number(parts[1] ?? 0) * 3600 + Number(parts[2] ?? 0) * 60 + Number(parts[3] ?? 0);
-  return seconds >= 1 && seconds <= 720 * 3600 ? seconds : null;
-}
+/** Of `90`, `90s`, `30m`, `1h30m`. */
+const SECONDS: Decoder<number> = {
+  expects: 'a duration between 1s and 720h, e.g. 90s, 30m or 1h30m',
+  /** What is compared with a wrong duration must not be complained about too. */
+  placeholder: Number.NaN,
+  read(value) {
+    const text = typeof value === 'string' || typeof value === 'number' ? String(value) : '';
+    const parts = /^(?:(\d{1,5})h)?(?:(\d{1,7})m)?(?:(\d{1,8})s?)?$/.exec(text);
+    if (parts === null) return null;
+    const seconds = Number(parts[1] ?? 0) * 3600 + Number(parts[2] ?? 0) * 60 + Number(parts[3] ?? 0);
+    return seconds >= 1 && seconds <= 720 * 3600 ? seconds : null;
+  },
+};

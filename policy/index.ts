@@ -2,7 +2,7 @@
 export { compileAuthentication } from './authentication.ts';
 export { compilePolicies } from './authorization.ts';
 export { type Cidr, cidrContains, type IpAddress, parseCidr, parseIp } from './ip.ts';
-export { duplicateManifests, parseManifests } from './manifest.ts';
+export { duplicateManifests, objectKey, parseManifests } from './manifest.ts';
 export { meshSettings, readExtensionProviders, readMeshSettings, readPathNormalization } from './mesh-settings.ts';
 export { type NormalizedTarget, normalizePath } from './path-normalization.ts';
 export { selects } from './selection.ts';

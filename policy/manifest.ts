@@ -90,9 +90,13 @@ class ManifestCollector {
   }
 }
 
+/** What makes two manifests the same object, in whatever version. A mesh has one MeshConfig, however it is called. */
+export function objectKey(manifest: Manifest): string {
+  return manifest.kind === 'MeshConfig' ? manifest.kind : titleOf(manifest);
+}
+
 /**
- * Manifests that stand for an object which an earlier one stands for already: the same kind, namespace and name in whatever version; or a second
- * MeshConfig, of which there is one. For the manifests of one file or of many.
+ * Manifests that stand for an object which an earlier one stands for already. For the manifests of one file or of many.
  */
 export function duplicateManifests(
   manifests: readonly Manifest[],
@@ -101,7 +105,7 @@ export function duplicateManifests(
   return manifests.flatMap((manifest) => {
     const isMesh = manifest.kind === 'MeshConfig';
     const resource = titleOf(manifest);
-    const key = isMesh ? manifest.kind : resource;
+    const key = objectKey(manifest);
     const earlier = first.get(key);
     if (earlier === undefined) {
       first.set(key, manifest);

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { readSettings } from '../mesh/config/reader.ts';
 import { EXIT, messageOf, PosternError } from '../mesh/errors.ts';
 import { type ProxyConfig, readProxy } from './config.ts';
-import { readSettings } from './config-reader.ts';
 
 /** Reads and checks the file at `path`. @throws PosternError ERR_CONFIG with every problem as `file:line:column: …`, exit 78. */
 export function loadConfig(path: string): ProxyConfig {

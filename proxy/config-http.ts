@@ -1,5 +1,5 @@
-import { bytes, type Decoder, duration, integer } from './config-decoders.ts';
-import type { Section } from './config-reader.ts';
+import { bytes, type Decoder, duration, integer } from '../mesh/config/decoders.ts';
+import type { Section } from '../mesh/config/reader.ts';
 import type { HttpLimits } from './worker/messages.ts';
 
 /** Where finished spans go, and how many are made. */

@@ -1,9 +1,20 @@
 import { isIPv6 } from 'node:net';
-import { dirname, resolve } from 'node:path';
-import { isTrustDomain } from '../mesh/spiffe-id.ts';
-import { address, bytes, type Decoder, duration, flag, integer, ip, name, oneOf, text } from './config-decoders.ts';
+import { dirname } from 'node:path';
+import {
+  address,
+  bytes,
+  type Decoder,
+  duration,
+  flag,
+  integer,
+  ip,
+  name,
+  oneOf,
+  path,
+  trustDomain,
+} from '../mesh/config/decoders.ts';
+import type { Section } from '../mesh/config/reader.ts';
 import { readHttpLimits, readOpaquePorts, readTracing, type TracingConfig } from './config-http.ts';
-import type { Section } from './config-reader.ts';
 import type { SocketAddress, WorkerConfig } from './worker/messages.ts';
 
 /**
@@ -81,7 +92,7 @@ const TUNNEL_PORT = 15_008;
 
 /** Of the top-level map of a settings file; what is wrong is reported to `root`. `file` is absolute. */
 export function readProxy(root: Section, file: string): ProxyConfig {
-  const path = pathFrom(dirname(file));
+  const beside = path(dirname(file));
   const workload = root.section('workload');
   if (workload === null) root.problem(null, 'workload is missing: write workload: { name, namespace, serviceAccount }');
   const controlPlane = root.section('controlPlane');
@@ -101,10 +112,10 @@ export function readProxy(root: Section, file: string): ProxyConfig {
     },
     controlPlane: {
       address: controlPlane?.required('address', ORIGIN) ?? '',
-      caFile: controlPlane?.required('caFile', path) ?? '',
-      joinTokenFile: controlPlane?.optional('joinTokenFile', path, null) ?? null,
+      caFile: controlPlane?.required('caFile', beside) ?? '',
+      joinTokenFile: controlPlane?.optional('joinTokenFile', beside, null) ?? null,
     },
-    trustDomain: root.optional('trustDomain', TRUST_DOMAIN, null),
+    trustDomain: root.optional('trustDomain', trustDomain, null),
     certificate: {
       ttlMs: root.section('certificate')?.optional('ttl', duration(10 * SECOND, 24 * HOUR), null) ?? null,
     },
@@ -268,12 +279,6 @@ const LABEL: Decoder<string> = {
     typeof value === 'string' && /^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/.test(value) ? value : null,
 };
 
-const TRUST_DOMAIN: Decoder<string> = {
-  expects: 'a trust domain such as cluster.local',
-  placeholder: '',
-  read: (value) => (typeof value === 'string' && isTrustDomain(value) ? value : null),
-};
-
 const ORIGIN: Decoder<string> = {
   expects: 'an https origin such as "https://127.0.0.1:15012"',
   placeholder: '',
@@ -298,11 +303,3 @@ const SERVICE: Decoder<{ service: string; port: number }> = {
     return parts !== null && port >= 1 && port <= 65_535 ? { service: `${parts[2]}/${parts[1]}`, port } : null;
   },
 };
-
-function pathFrom(directory: string): Decoder<string> {
-  return {
-    ...text,
-    expects: 'the path of a file',
-    read: (value) => (text.read(value) === null ? null : resolve(directory, String(value))),
-  };
-}

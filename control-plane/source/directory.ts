@@ -4,12 +4,13 @@ import { setTimeout as startTimer } from 'node:timers';
 import { setTimeout } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { EXIT, messageOf, PosternError } from '../../mesh/errors.ts';
+import { objectKey } from '../../policy/index.ts';
 import type { Manifest, Problem } from '../../policy/types.ts';
 import { FIXED } from '../config.ts';
 import { DirectoryWatch } from './directory-watch.ts';
 import type { LastGood } from './last-good.ts';
 import { readManifests } from './manifest-file.ts';
-import { type ManifestSource, objectKey, type SourceChange, type SourceFault } from './manifest-source.ts';
+import type { ManifestSource, SourceChange, SourceFault } from './manifest-source.ts';
 import { type FileContent, reconcile } from './reconcile.ts';
 import { readStable, type Scan, scanDirectory } from './scan.ts';
 

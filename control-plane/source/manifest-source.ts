@@ -29,8 +29,3 @@ export interface SourceChange {
   /** When the first of the edits was noticed, on the clock of `performance.now()`. */
   readonly noticedAt: number;
 }
-
-/** What makes two manifests the same object. A mesh has one MeshConfig whatever it is called. */
-export function objectKey({ kind, namespace, name }: Manifest): string {
-  return kind === 'MeshConfig' ? kind : `${kind} ${namespace}/${name}`;
-}

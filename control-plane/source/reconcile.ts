@@ -1,5 +1,5 @@
+import { duplicateManifests, objectKey } from '../../policy/index.ts';
 import type { Manifest, Problem } from '../../policy/types.ts';
-import { objectKey } from './manifest-source.ts';
 
 /** What a file means: its manifests, all of them or (where a check fails) none. */
 export type FileContent = readonly Manifest[];
@@ -44,40 +44,27 @@ function apply(
   return new Map([...contents].sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
+/** Of two that stand for one object, one comes from a change, since what is in force is consistent. */
 function findClash(
   contents: ReadonlyMap<string, FileContent>,
   inForce: ReadonlyMap<string, FileContent>,
   changes: ReadonlyMap<string, FileContent | null>,
   refused: ReadonlyMap<string, Problem>,
 ): { readonly file: string; readonly problem: Problem } | null {
-  const holders = new Map<string, { readonly file: string; readonly manifest: Manifest }>();
-  const isChange = (file: string) => changes.has(file) && !refused.has(file);
-  const held = (file: string, key: string) =>
-    inForce.get(file)?.some((manifest) => objectKey(manifest) === key) === true;
+  // A change yields to what is in force, and one that brings the object anew to one that had it.
+  const ranked: [inForce: Manifest[], kept: Manifest[], brought: Manifest[]] = [[], [], []];
   for (const [file, content] of contents) {
+    const changed = changes.has(file) && !refused.has(file);
+    const before = new Set(inForce.get(file)?.map(objectKey));
     for (const manifest of content) {
-      const key = objectKey(manifest);
-      const holder = holders.get(key);
-      if (holder === undefined) {
-        holders.set(key, { file, manifest });
-        continue;
-      }
-      // One of the two is a change, since what is in force is consistent; a change that brings the object anew yields to one that had it.
-      const newcomerYields = isChange(file) && (!isChange(holder.file) || !held(file, key) || held(holder.file, key));
-      const [loser, winner] = newcomerYields ? [{ file, manifest }, holder] : [holder, { file, manifest }];
-      return { file: loser.file, problem: duplicate(loser.manifest, winner.manifest) };
+      ranked[changed ? (before.has(objectKey(manifest)) ? 1 : 2) : 0].push(manifest);
+    }
+  }
+  for (const { manifest, problem } of duplicateManifests(ranked.flat())) {
+    const message = `${problem.message}; until then this file is left as it was`;
+    for (const [file, content] of contents) {
+      if (content.includes(manifest)) return { file, problem: { ...problem, message } };
     }
   }
   return null;
-}
-
-function duplicate(loser: Manifest, winner: Manifest): Problem {
-  const at = winner.locate([]);
-  const what = `${loser.kind} ${loser.namespace}/${loser.name}`;
-  return {
-    severity: 'error',
-    message: `${what} stands in ${at.file}:${at.line} already: this file is left as it was; remove the object from one of the two`,
-    location: loser.locate([]),
-    resource: what,
-  };
 }

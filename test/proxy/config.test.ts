@@ -132,7 +132,8 @@ describe('proxy.yaml', () => {
       /:4:10: inbound must be a map, not a YAML alias/,
     ],
     ['a list for a map', 'a: 1\n- b', /^proxy\.yaml:/],
-    ['an empty file', '', /must be a map of settings/],
+    ['an empty file', '', /^proxy\.yaml:1:1: workload is missing/],
+    ['a scalar for a map', '~', /^proxy\.yaml:1:1: the file must be a map of settings/],
     ['a number without a unit', `${FULL}drainTimeout: 30`, /drainTimeout must be a duration such as 30s/],
     ['an admin port open to all', FULL.replace('127.0.0.1:15000', '0.0.0.0:15000'), /allowRemote: true/],
     [

@@ -39,6 +39,13 @@ const rows: readonly Row[] = [
   ],
   ['swaps objects between files that change together', { a: 'x', b: 'y' }, { a: 'y', b: 'x' }, { a: 'y', b: 'x' }, []],
   ['follows a renamed file', { a: 'x' }, { a: null, b: 'x' }, { b: 'x' }, []],
+  [
+    'leaves an object with the file that had it where both change',
+    { a: 'y', b: 'x' },
+    { a: 'xy', b: 'xz' },
+    { a: 'y', b: 'xz' },
+    ['a'],
+  ],
   ['removes a file', { a: 'x', b: 'y' }, { a: null }, { b: 'y' }, []],
   [
     'falls back where the file that was to take an object over is refused',
@@ -64,5 +71,23 @@ describe('reconcile', () => {
     );
     expect(found).toEqual(after);
     expect([...result.refused.keys()].sort()).toEqual(refused);
+  });
+
+  it('says which object stands where, and what becomes of the file', () => {
+    const { refused } = reconcile(inForce({ b: 'x' }), files({ a: 'yx' }));
+    expect(refused.get('a')).toMatchObject({
+      severity: 'error',
+      resource: 'AuthorizationPolicy shop/x',
+      message: expect.stringMatching(
+        /^the same object stands already in .*:1: remove one of the two; until then this file/,
+      ),
+    });
+  });
+
+  it('takes one MeshConfig, whatever it is called', () => {
+    const mesh = (name: string): FileContent =>
+      manifestsOf(`apiVersion: postern.dev/v1\nkind: MeshConfig\nmetadata: { name: ${name} }\nspec: {}\n`);
+    const { refused } = reconcile(new Map([['b', mesh('old')]]), new Map([['a', mesh('new')]]));
+    expect([...refused.keys()]).toEqual(['a']);
   });
 });

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
-import type { SocketAddress } from './worker/messages.ts';
+import { resolve } from 'node:path';
+import { isTrustDomain } from '../spiffe-id.ts';
 
 /**
  * How one value is read. `read` returns the value, or null for anything that is not exactly `expects` (which completes "must be …").
@@ -16,6 +17,22 @@ export const text: Decoder<string> = {
   placeholder: '',
   read: (value) => (typeof value === 'string' && value !== '' && value.length <= 4096 ? value : null),
 };
+
+/** A value that is written as text, where `parse` understands it. */
+export function parsed<T>(expects: string, placeholder: T, parse: (text: string) => T | null): Decoder<T> {
+  return { expects, placeholder, read: (value) => (typeof value === 'string' ? parse(value) : null) };
+}
+
+/** An absolute path; what is written is relative to `directory`. */
+export function path(directory: string): Decoder<string> {
+  return parsed('a path', '', (value) =>
+    text.read(value) === null || value.includes('\0') ? null : resolve(directory, value),
+  );
+}
+
+export const trustDomain: Decoder<string> = parsed('a trust domain such as cluster.local', '', (value) =>
+  isTrustDomain(value) ? value : null,
+);
 
 /** RFC 1123 label or subdomain: what Kubernetes names are made of. */
 export const name: Decoder<string> = {
@@ -56,7 +73,7 @@ export const ip: Decoder<string> = {
 
 const ADDRESS = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):([0-9]{1,5})$/;
 
-export const address: Decoder<SocketAddress> = {
+export const address: Decoder<{ readonly address: string; readonly port: number }> = {
   expects: 'an IP address and a port from 1 to 65535, such as "127.0.0.1:8080" or "[::1]:8080"',
   placeholder: { address: '', port: 0 },
   read(value) {

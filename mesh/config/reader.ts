@@ -1,6 +1,6 @@
-import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap } from 'yaml';
-import { EXIT, PosternError } from '../mesh/errors.ts';
-import type { Decoder } from './config-decoders.ts';
+import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, YAMLMap } from 'yaml';
+import { EXIT, PosternError } from '../errors.ts';
+import type { Decoder } from './decoders.ts';
 
 /** One thing wrong in a settings file; lines and columns count from 1. */
 export interface SettingsProblem {
@@ -12,7 +12,10 @@ export interface SettingsProblem {
 
 const MAX_FILE_BYTES = 1024 * 1024;
 
-/** Reads a settings file strictly: `read` sees its top-level map; all problems end in one error. @throws PosternError ERR_CONFIG (exit 78). */
+/**
+ * Reads a settings file strictly: `read` sees its top-level map, which is empty where the file is; all problems end in one error.
+ * @throws PosternError ERR_CONFIG (exit 78).
+ */
 export function readSettings<T>(text: string, file: string, read: (root: Section) => T): T {
   const problems: SettingsProblem[] = [];
   const lines = new LineCounter();
@@ -28,11 +31,12 @@ export function readSettings<T>(text: string, file: string, read: (root: Section
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, strict: true, uniqueKeys: true });
   for (const { pos, message } of [...document.errors, ...document.warnings]) report(pos[0], message);
   if (problems.length > 0) throw settingsError(problems);
-  if (!isMap(document.contents)) {
-    report(0, 'must be a map of settings, e.g. `workload: { name: orders-1, … }`');
+  const contents = document.contents ?? new YAMLMap();
+  if (!isMap(contents)) {
+    report(contents.range?.[0] ?? 0, 'the file must be a map of settings, such as `logLevel: info`');
     throw settingsError(problems);
   }
-  const root = new Section(document.contents, '', report);
+  const root = new Section(contents, '', report);
   const value = read(root);
   root.finish();
   if (problems.length > 0) throw settingsError(problems);
