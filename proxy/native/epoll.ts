@@ -17,6 +17,8 @@ export const EPOLLOUT = 0x004;
 export const EPOLLERR = 0x008;
 export const EPOLLHUP = 0x010;
 export const EPOLLRDHUP = 0x2000;
+/** Tell only of bytes that are new. To be combined with others unsigned (`>>> 0`). */
+export const EPOLLET = 0x80000000;
 
 const EPOLL_CLOEXEC = 0o2000000;
 const CTL_ADD = 1;
