@@ -46,7 +46,7 @@ export function foldedName(header: string): string {
 }
 
 /** `names` are folded. */
-export function removeHeaders(head: TokenHead, names: ReadonlySet<string>): void {
+export function removeHeaders(head: Pick<TokenHead, 'removeWhere'>, names: ReadonlySet<string>): void {
   head.removeWhere((name) => names.has(foldedName(name)));
 }
 

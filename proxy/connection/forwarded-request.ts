@@ -6,14 +6,18 @@ import type {
   ResponseEvents,
   ServerExchange,
 } from '../http/exchange.ts';
+import { editRequestTrailers, editResponse } from '../http/forwarding/request-headers.ts';
 import type { NativeBuffer } from '../native/memory.ts';
 import type { LocalReply, RequestHead, ResponseHead, Trailers } from '../protocol/http-head.ts';
+import { brokenOff, grpcStatusOf, replyFor } from './local-reply.ts';
 import type { RequestRecord, ResponseFlag } from './request-record.ts';
 
 /** Whoever sends a request on: the inbound path to the application, the outbound path to an endpoint. */
 export interface Forwarder {
-  /** The response's head may still be changed. */
-  onResponseHead(head: ResponseHead): void;
+  /** What heads lose trailers lose, too. */
+  onRequestTrailers?(trailers: Trailers): void;
+  /** The response's head is about to be passed on. */
+  onResponseHead?(head: ResponseHead): void;
   /**
    * It failed before any byte of a response. @returns true where the forwarder takes care of it (tries again by `send`, now or later, or ends it
    * by `refuse`); only asked while nothing of the request's body has been sent.
@@ -38,14 +42,13 @@ const FAILURES: {
   timeout: { status: 504, flag: 'UT', body: 'upstream request timeout' },
 };
 
-/** Envoy's body of a 503 of its own. @param why in its words: `overflow`, `remote connection failure`, `connection termination` … */
-export function brokenOff(why: string): string {
-  return `upstream connect error or disconnect/reset before headers. reset reason: ${why}`;
-}
+/** What is a bug of ours, not the other side's. */
+const INTERNAL_ERROR = 'internal error';
 
 /**
  * One request on its way through the sidecar: joins the exchange with whoever asked to one with whoever answers, with back-pressure in both
- * directions. ALWAYS: exactly one of response, local reply and abort reaches whoever asked, and the record ends exactly once.
+ * directions. ALWAYS: exactly one of response, local reply and abort reaches whoever asked, and the record ends exactly once. An exception in what
+ * happens to it ends this request at once, and is reported; the sessions that told of it do not notice.
  */
 export class ForwardedRequest implements RequestEvents, ResponseEvents {
   readonly exchange: ServerExchange;
@@ -59,7 +62,7 @@ export class ForwardedRequest implements RequestEvents, ResponseEvents {
   /** A 1xx has been passed on: whoever answers has begun to. */
   #informed = false;
   #receiving = false;
-  /** After 101, or a 2xx of CONNECT: each direction ends by itself, and the request is over when both have. */
+  /** HTTP/1 after 101, or a 2xx of CONNECT: each direction ends by itself, and the request is over when both have. */
   #raw = false;
   #rawAnswerEnded = false;
   #over = false;
@@ -94,9 +97,13 @@ export class ForwardedRequest implements RequestEvents, ResponseEvents {
     if (this.#over) return;
     this.record.attempts++;
     this.record.sent();
-    this.#client = session.begin(this.exchange.head, this.exchange.bodyless, this);
-    if (this.#receiving) this.exchange.resume();
-    else this.#receive();
+    try {
+      this.#client = session.begin(this.exchange.head, this.exchange.bodyless, this);
+      if (this.#receiving) this.exchange.resume();
+      else this.#receive();
+    } catch (error) {
+      this.fail(error);
+    }
   }
 
   /** Listens to whoever asked while there is nowhere to send the request yet: a client that goes away must be noticed. */
@@ -117,24 +124,37 @@ export class ForwardedRequest implements RequestEvents, ResponseEvents {
     const client = this.#client;
     if (client === null) return;
     this.#bodySent = true;
-    this.record.requestBody(from.bytes, start, end);
-    client.write(from, start, end);
-    if (client.congested) this.exchange.pause();
+    try {
+      this.record.requestBody(from.bytes, start, end);
+      client.write(from, start, end);
+      if (client.congested) this.exchange.pause();
+    } catch (error) {
+      this.fail(error);
+    }
   }
 
   onRequestEnd(trailers: Trailers | null): void {
     this.#requestComplete = true;
     this.#bodySent = true;
-    this.#client?.finish(trailers);
-    if (this.#rawAnswerEnded && !this.#over) this.#complete();
+    try {
+      if (trailers !== null) {
+        editRequestTrailers(trailers);
+        this.#forwarder.onRequestTrailers?.(trailers);
+      }
+      this.#client?.finish(trailers);
+      if (this.#rawAnswerEnded && !this.#over) this.#complete();
+    } catch (error) {
+      this.fail(error);
+    }
   }
 
   onResponseDrain(): void {
     this.#client?.resume();
   }
 
-  onRequestAborted(detail: string, fault: 'disconnect' | 'protocol' | 'timeout'): void {
+  onRequestAborted(detail: string, fault: 'disconnect' | 'protocol' | 'timeout', status: number): void {
     if (this.#over) return;
+    if (status !== 0) this.record.status = status;
     const client = this.#client;
     this.#client = null;
     const flag = fault === 'disconnect' ? 'DC' : fault === 'protocol' ? 'DPE' : 'SI';
@@ -147,37 +167,68 @@ export class ForwardedRequest implements RequestEvents, ResponseEvents {
   onInformational(head: ResponseHead): void {
     if (this.#over) return;
     this.#informed = true;
-    this.exchange.informational(head);
+    try {
+      editResponse(head);
+      this.exchange.informational(head);
+    } catch (error) {
+      this.fail(error);
+    }
   }
 
   onResponse(head: ResponseHead, ends: boolean): void {
     if (this.#over) return;
-    this.#responseBegun = true;
+    try {
+      this.#respond(head, ends);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  #respond(head: ResponseHead, ends: boolean): void {
     const { record } = this;
     record.answered();
     record.status = head.status;
-    this.#raw = head.status === 101 || (this.head.method === 'CONNECT' && head.status >= 200 && head.status <= 299);
-    if (this.#raw && !ends) this.#requestComplete = false;
     record.responseBytes += head.receivedBytes;
     this.#noteGrpcStatus(head);
-    this.#forwarder.onResponseHead(head);
+    editResponse(head);
+    this.#forwarder.onResponseHead?.(head);
+    this.#responseBegun = true;
+    // In HTTP/2 the directions of CONNECT are those of every other stream.
+    this.#raw = head.version !== 'h2' && !ends && this.#switches(head.status);
+    if (this.#raw) this.#requestComplete = false;
     this.exchange.respond(head, ends);
     if (ends) this.#complete();
   }
 
+  /** What follows is no HTTP any more. */
+  #switches(status: number): boolean {
+    return status === 101 || (this.head.method === 'CONNECT' && status >= 200 && status <= 299);
+  }
+
   onResponseBody(from: NativeBuffer, start: number, end: number): void {
     if (this.#over) return;
-    this.record.responseBody(from.bytes, start, end);
-    this.exchange.write(from, start, end);
-    if (this.exchange.congested) this.#client?.pause();
+    try {
+      this.record.responseBody(from.bytes, start, end);
+      this.exchange.write(from, start, end);
+      if (this.exchange.congested) this.#client?.pause();
+    } catch (error) {
+      this.fail(error);
+    }
   }
 
   onResponseEnd(trailers: Trailers | null): void {
     if (this.#over) return;
-    if (trailers !== null) this.#noteGrpcStatus(trailers);
-    this.exchange.finish(trailers);
-    if (this.#raw && !this.#requestComplete) this.#rawAnswerEnded = true;
-    else this.#complete();
+    try {
+      if (trailers !== null) {
+        this.#noteGrpcStatus(trailers);
+        editResponse(trailers);
+      }
+      this.exchange.finish(trailers);
+      if (this.#raw && !this.#requestComplete) this.#rawAnswerEnded = true;
+      else this.#complete();
+    } catch (error) {
+      this.fail(error);
+    }
   }
 
   #noteGrpcStatus(fields: ResponseHead | Trailers): void {
@@ -201,6 +252,14 @@ export class ForwardedRequest implements RequestEvents, ResponseEvents {
   onFailed(failure: ExchangeFailure): void {
     if (this.#over) return;
     this.#client = null;
+    try {
+      this.#failed(failure);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  #failed(failure: ExchangeFailure): void {
     if (this.#responseBegun) {
       this.exchange.abort(failure.detail);
       this.#end(FAILURES[failure.kind].flag, failure.detail);
@@ -217,6 +276,12 @@ export class ForwardedRequest implements RequestEvents, ResponseEvents {
 
   // ---- life ----
 
+  /** An exception in what happens to it: its callers go on. */
+  fail(error: unknown): void {
+    this.record.reportFault(error);
+    if (!this.#over) this.refuse(replyFor(this.head, 500, INTERNAL_ERROR), '-', INTERNAL_ERROR);
+  }
+
   /** Answers by ourselves; only before the response has begun, else it is aborted. */
   refuse(reply: LocalReply, flag: ResponseFlag, detail: string): void {
     if (this.#over) return;
@@ -230,7 +295,12 @@ export class ForwardedRequest implements RequestEvents, ResponseEvents {
     this.record.status = reply.status;
     this.record.responseBytes += reply.body.length;
     if (this.record.grpc) this.record.grpcStatus = grpcStatusOf(reply);
-    this.exchange.reply(reply);
+    try {
+      this.exchange.reply(reply);
+    } catch (error) {
+      this.record.reportFault(error);
+      this.exchange.abort(INTERNAL_ERROR);
+    }
     this.#end(flag, detail);
   }
 
@@ -247,49 +317,11 @@ export class ForwardedRequest implements RequestEvents, ResponseEvents {
   /** The one way out. */
   #end(flag: ResponseFlag, detail: string): void {
     this.#over = true;
-    this.record.end(flag, detail);
+    try {
+      this.record.end(flag, detail);
+    } catch (error) {
+      this.record.reportFault(error);
+    }
     this.#forwarder.onOver(flag);
   }
-}
-
-/** gRPC's codes for HTTP's, as Envoy's local replies have them (grpc/doc/http-grpc-status-mapping.md). */
-const GRPC_STATUS: { readonly [status: number]: number } = {
-  400: 13,
-  401: 16,
-  403: 7,
-  404: 12,
-  429: 14,
-  502: 14,
-  503: 14,
-  504: 14,
-};
-const GRPC_UNKNOWN = 2;
-
-export function isGrpc(head: RequestHead): boolean {
-  const type = head.get('content-type');
-  return type !== null && /^application\/grpc(?:$|[+;\s])/i.test(type);
-}
-
-/** A local reply in the form that the caller understands: for gRPC trailers only, with HTTP status 200. */
-export function replyFor(
-  head: RequestHead,
-  status: number,
-  message: string,
-  headers: readonly (readonly [string, string])[] = [],
-): LocalReply {
-  if (!isGrpc(head)) return { status, headers: [['content-type', 'text/plain'], ...headers], body: message };
-  return {
-    status: 200,
-    headers: [
-      ['content-type', 'application/grpc'],
-      ['grpc-status', String(GRPC_STATUS[status] ?? GRPC_UNKNOWN)],
-      ['grpc-message', encodeURI(message)],
-      ...headers,
-    ],
-    body: '',
-  };
-}
-
-function grpcStatusOf(reply: LocalReply): number {
-  return Number(reply.headers.find(([name]) => name === 'grpc-status')?.[1] ?? GRPC_UNKNOWN);
 }

@@ -93,3 +93,32 @@ export function serviceFacts(service: ServiceResource): ServiceFacts {
   factsOf.set(service, made);
   return made;
 }
+
+/** Istio's labels of who spoke to whom. For new series only: a connection or request has none made for itself. */
+export function partyLabels(
+  source: Party,
+  destination: Party,
+  service: ServiceFacts | null,
+): { readonly [label: string]: string } {
+  return {
+    source_workload: source.workload,
+    source_workload_namespace: source.namespace,
+    source_principal: source.principal ?? UNKNOWN,
+    source_app: source.app,
+    source_version: source.version,
+    source_canonical_service: source.canonicalService,
+    source_canonical_revision: source.canonicalRevision,
+    source_cluster: source.cluster,
+    destination_workload: destination.workload,
+    destination_workload_namespace: destination.namespace,
+    destination_principal: destination.principal ?? UNKNOWN,
+    destination_app: destination.app,
+    destination_version: destination.version,
+    destination_service: service?.hostname ?? UNKNOWN,
+    destination_service_name: service?.name ?? UNKNOWN,
+    destination_service_namespace: service?.namespace ?? UNKNOWN,
+    destination_canonical_service: destination.canonicalService,
+    destination_canonical_revision: destination.canonicalRevision,
+    destination_cluster: destination.cluster,
+  };
+}

@@ -1,13 +1,10 @@
-import { EPOLLIN } from '../native/epoll.ts';
+import { EPOLLET, EPOLLIN } from '../native/epoll.ts';
 import { Errno } from '../native/errno.ts';
 import { errno } from '../native/library.ts';
 import { peekInto } from '../native/socket.ts';
 import { MAX_CLIENT_HELLO_BYTES, type PeekResult, peekTls } from '../protocol/client-hello.ts';
 import type { EventHandler, Loop } from '../reactor/loop.ts';
 import { Timer } from '../reactor/timers.ts';
-
-/** epoll(7): tell only of bytes that are new, since those that were looked at stay in the socket. */
-const EPOLLET = 0x80000000;
 
 export type FirstBytes =
   | Exclude<PeekResult, { kind: 'incomplete' }>
@@ -33,6 +30,7 @@ export class Peek implements EventHandler {
         this.#seen === 0 ? { kind: 'silent' } : { kind: 'malformed', reason: 'the hello did not come in time' },
       ),
     );
+    // Those that were looked at stay in the socket, and must not wake us again.
     loop.adopt(fd, (EPOLLIN | EPOLLET) >>> 0, this);
     loop.arm(this.#deadline, timeoutMs);
   }

@@ -2,7 +2,7 @@ import type { Decision } from '../../policy/types.ts';
 import type { Address } from '../native/socket.ts';
 import type { TlsFacts } from '../native/tls-session.ts';
 import type { DataPlane } from './data-plane.ts';
-import { type Party, partyOf, type ServiceFacts } from './party.ts';
+import { type Party, partyLabels, partyOf, type ServiceFacts } from './party.ts';
 import type { SeriesSet } from './series.ts';
 
 const UNKNOWN = 'unknown';
@@ -90,25 +90,7 @@ export class ConnectionRecord {
     const key = `${this.direction}|${s.key}|${d.key}|${service?.hostname}|${security}|${flags}`;
     const labels = (): { [label: string]: string } => ({
       reporter: this.direction === 'inbound' ? 'destination' : 'source',
-      source_workload: s.workload,
-      source_workload_namespace: s.namespace,
-      source_principal: s.principal ?? UNKNOWN,
-      source_app: s.app,
-      source_version: s.version,
-      source_canonical_service: s.canonicalService,
-      source_canonical_revision: s.canonicalRevision,
-      source_cluster: s.cluster,
-      destination_workload: d.workload,
-      destination_workload_namespace: d.namespace,
-      destination_principal: d.principal ?? UNKNOWN,
-      destination_app: d.app,
-      destination_version: d.version,
-      destination_service: service?.hostname ?? UNKNOWN,
-      destination_service_name: service?.name ?? UNKNOWN,
-      destination_service_namespace: service?.namespace ?? UNKNOWN,
-      destination_canonical_service: d.canonicalService,
-      destination_canonical_revision: d.canonicalRevision,
-      destination_cluster: d.cluster,
+      ...partyLabels(s, d, service),
       request_protocol: 'tcp',
       response_flags: flags,
       // The source cannot know what the destination requires: Istio says `unknown` there.

@@ -151,6 +151,13 @@ export class RequestRecord {
     this.responseMessages = this.#responseScan.count;
   }
 
+  /** An exception of ours within this request: the loop counts it and writes it to the log. */
+  reportFault(error: unknown): void {
+    this.#plane.loop.later(() => {
+      throw error;
+    });
+  }
+
   /** @param detail why, for a person; empty where all went well. */
   end(flag: ResponseFlag, detail: string): void {
     if (this.#ended) return;

@@ -1,4 +1,4 @@
-import type { Party, ServiceFacts } from './party.ts';
+import { type Party, partyLabels, type ServiceFacts } from './party.ts';
 import { grpcStatusLabel, statusLabel } from './request-series-labels.ts';
 import type { Labels, SeriesBank, SeriesSet } from './series.ts';
 import { SeriesMemo } from './series-memo.ts';
@@ -126,28 +126,10 @@ function isSame(a: LaneFacts, b: LaneFacts): boolean {
 }
 
 function labelsOf(facts: LaneFacts, code: number, grpcCode: number | null, flags: string): Labels {
-  const { direction, source: s, destination: d, service, mutualTls, grpc } = facts;
+  const { direction, source, destination, service, mutualTls, grpc } = facts;
   return {
     reporter: direction === 'inbound' ? 'destination' : 'source',
-    source_workload: s.workload,
-    source_workload_namespace: s.namespace,
-    source_principal: s.principal ?? UNKNOWN,
-    source_app: s.app,
-    source_version: s.version,
-    source_canonical_service: s.canonicalService,
-    source_canonical_revision: s.canonicalRevision,
-    source_cluster: s.cluster,
-    destination_workload: d.workload,
-    destination_workload_namespace: d.namespace,
-    destination_principal: d.principal ?? UNKNOWN,
-    destination_app: d.app,
-    destination_version: d.version,
-    destination_service: service?.hostname ?? UNKNOWN,
-    destination_service_name: service?.name ?? UNKNOWN,
-    destination_service_namespace: service?.namespace ?? UNKNOWN,
-    destination_canonical_service: d.canonicalService,
-    destination_canonical_revision: d.canonicalRevision,
-    destination_cluster: d.cluster,
+    ...partyLabels(source, destination, service),
     request_protocol: grpc ? 'grpc' : 'http',
     response_code: String(code),
     // Empty is absent to Prometheus: as in Istio, HTTP has none.

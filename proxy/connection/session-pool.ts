@@ -47,13 +47,7 @@ export interface ConnectionSeeker<C> {
   /** There is none: no connection could be made. NEVER from within `seek`. @param reason for a person */
   onNoConnection(reason: string): void;
   /** Null iff it does not wait. Touched by its pool alone. */
-  waiting: WaitingPlace<WaitingSeeker<C>> | null;
-}
-
-interface WaitingSeeker<C> {
-  readonly seeker: ConnectionSeeker<C>;
-  /** It wants a connection that has carried nothing yet. */
-  readonly fresh: boolean;
+  waiting: WaitingPlace<ConnectionSeeker<C>> | null;
 }
 
 /** What a pool needs of its surroundings. */
@@ -86,7 +80,7 @@ export class SessionPool<C extends PooledConnection> implements ConnectionOwner<
   readonly #making = new LiveList<C>();
   /** Open ones that had room when they were put here (`ready`), the last used at the end. */
   readonly #ready: C[] = [];
-  readonly #waiting = new WaitingLine<WaitingSeeker<C>>();
+  readonly #waiting = new WaitingLine<ConnectionSeeker<C>>();
   readonly #idle = new Timer(() => this.#closeIdle());
   #closed = false;
 
@@ -132,7 +126,7 @@ export class SessionPool<C extends PooledConnection> implements ConnectionOwner<
       }
     }
     if (this.#closed || !this.#env.mayWait()) return 'overflow';
-    seeker.waiting = this.#waiting.join({ seeker, fresh });
+    seeker.waiting = this.#waiting.join(seeker, fresh);
     this.#env.onWaiting(1);
     this.#makeWanted();
     return seeker.waiting === null ? 'given' : 'waiting';
@@ -149,14 +143,6 @@ export class SessionPool<C extends PooledConnection> implements ConnectionOwner<
   #give(connection: C, seeker: ConnectionSeeker<C>): void {
     connection.served++;
     seeker.onConnection(connection);
-  }
-
-  /** The eldest who waits for such a connection. */
-  #nextFor(connection: C): ConnectionSeeker<C> | null {
-    const anyWillDo = connection.served === 0 || (this.#full && this.#making.size === 0);
-    let place = this.#waiting.first;
-    while (place !== null && place.waiter.fresh && !anyWillDo) place = place.behind;
-    return place?.waiter.seeker ?? null;
   }
 
   #takeReady(): C | null {
@@ -222,10 +208,11 @@ export class SessionPool<C extends PooledConnection> implements ConnectionOwner<
 
   onRoom(connection: C): void {
     if (!this.#open.has(connection)) return;
+    const unused = connection.served === 0;
     // What was sent for before our certificate or trust changed still goes; nobody else's does.
-    const mayServe = connection.outdated() === null || connection.served === 0;
+    const mayServe = unused || connection.outdated() === null;
     while (mayServe && this.#open.has(connection) && connection.session.room > 0) {
-      const seeker = this.#nextFor(connection);
+      const seeker = this.#waiting.eldest(unused);
       if (seeker === null) break;
       this.giveUp(seeker);
       this.#give(connection, seeker);
@@ -248,10 +235,11 @@ export class SessionPool<C extends PooledConnection> implements ConnectionOwner<
     if (!this.#open.has(connection)) return;
     this.#open.delete(connection);
     this.#env.onConnections(-1);
-    if (connection.ready) this.#ready.splice(this.#ready.indexOf(connection), 1);
+    const idle = connection.ready;
+    if (idle) this.#ready.splice(this.#ready.indexOf(connection), 1);
     connection.ready = false;
-    // NEVER connect again and again to what takes connections only to end them.
-    if (connection.served === 0) this.#fail(detail);
+    // NEVER connect again and again to what takes connections only to end them. One that has waited for a request says nothing of those being made.
+    if (connection.served === 0 && !idle) this.#fail(detail);
     else this.#makeWanted();
   }
 
@@ -263,8 +251,9 @@ export class SessionPool<C extends PooledConnection> implements ConnectionOwner<
   /** First they leave the line: who is told may join it again at once. */
   #tell(count: number, reason: string): void {
     const told: ConnectionSeeker<C>[] = [];
-    for (let place = this.#waiting.first; place !== null && told.length < count; place = this.#waiting.first) {
-      const { seeker } = place.waiter;
+    while (told.length < count) {
+      const seeker = this.#waiting.eldest(true);
+      if (seeker === null) break;
       this.giveUp(seeker);
       told.push(seeker);
     }
@@ -299,24 +288,23 @@ export class SessionPool<C extends PooledConnection> implements ConnectionOwner<
 
   /** What it leads to is gone, or is reached in another way: no new requests; those under way may end. */
   retire(detail: string): void {
-    this.#stopMaking(detail);
+    this.#stop(detail);
     for (const connection of this.#open.all()) connection.session.retire();
-    this.#tell(this.#waiting.size, detail);
   }
 
   /** Ends everything at once. */
   close(detail: string): void {
-    this.#stopMaking(detail);
+    this.#stop(detail);
     for (const connection of this.#open.all()) connection.session.close(detail);
-    this.#tell(this.#waiting.size, detail);
   }
 
-  #stopMaking(detail: string): void {
+  #stop(detail: string): void {
     this.#closed = true;
     for (const connection of this.#making.all()) {
       this.#making.delete(connection);
       this.#env.onConnections(-1);
       connection.close(detail);
     }
+    this.#tell(this.#waiting.size, detail);
   }
 }

@@ -1,4 +1,4 @@
-import { EPOLLHUP, EPOLLIN, EPOLLRDHUP } from '../native/epoll.ts';
+import { EPOLLET, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from '../native/epoll.ts';
 import { Errno } from '../native/errno.ts';
 import { errno } from '../native/library.ts';
 import { peekInto } from '../native/socket.ts';
@@ -7,8 +7,7 @@ import { AGAIN, type ByteEnd, FAILED } from '../reactor/ends.ts';
 import type { EventHandler, Loop } from '../reactor/loop.ts';
 import { Timer } from '../reactor/timers.ts';
 
-/** epoll(7): tell only of bytes that are new, since those that were looked at stay in the socket. */
-const EPOLLET = 0x80000000;
+/** Bytes that were looked at stay in the socket, and must not wake us again. */
 const EVENTS = (EPOLLIN | EPOLLRDHUP | EPOLLET) >>> 0;
 /** No request line is waited for beyond this (`sniffProtocol` needs less). */
 export const SNIFF_BYTES = 8_192;

@@ -43,9 +43,19 @@ export class ConnectionTable {
     return this.#live[Symbol.iterator]();
   }
 
-  /** What the certificate, the policies or the registry changed may end any of them. */
-  reconsiderAll(): void {
-    for (const connection of this.#live.all()) connection.reconsider();
+  /**
+   * What the certificate, the policies or the registry changed may end any of them. One that fails at it is ended, and NEVER keeps the others from it.
+   * @param onFault an exception of ours
+   */
+  reconsiderAll(onFault: (error: unknown) => void): void {
+    for (const connection of this.#live.all()) {
+      try {
+        connection.reconsider();
+      } catch (error) {
+        onFault(error);
+        endAfterFault(connection, onFault);
+      }
+    }
   }
 
   /** The sidecar is about to end: what can be told so is told. */
@@ -63,5 +73,13 @@ export class ConnectionTable {
     const all = this.#live.all();
     for (const connection of all) connection.terminate(flags, detail);
     return all.length;
+  }
+}
+
+function endAfterFault(connection: LiveConnection, onFault: (error: unknown) => void): void {
+  try {
+    connection.terminate('INTERNAL', 'internal error');
+  } catch (error) {
+    onFault(error);
   }
 }

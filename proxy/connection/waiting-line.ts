@@ -1,13 +1,16 @@
-/** A place in a line; made where somebody begins to wait, which most never do. */
+/** A place in a line; made where somebody begins to wait, which most never do. Touched by its line alone. */
 export class WaitingPlace<T> {
   readonly waiter: T;
-  /** Null iff it is the first, or has left. */
+  /** Nothing that has been used will do. */
+  readonly wantsFresh: boolean;
+  /** Null: it is the first, or has left. */
   ahead: WaitingPlace<T> | null = null;
-  /** Null iff it is the last, or has left. */
+  /** Null: it is the last, or has left. */
   behind: WaitingPlace<T> | null = null;
 
-  constructor(waiter: T) {
+  constructor(waiter: T, wantsFresh: boolean) {
     this.waiter = waiter;
+    this.wantsFresh = wantsFresh;
   }
 }
 
@@ -21,12 +24,15 @@ export class WaitingLine<T> {
     return this.#size;
   }
 
-  get first(): WaitingPlace<T> | null {
-    return this.#first;
+  /** @param fresh what there is to give is fresh, so that everybody may have it @returns the eldest who may, who stays in line */
+  eldest(fresh: boolean): T | null {
+    let place = this.#first;
+    while (place?.wantsFresh === true && !fresh) place = place.behind;
+    return place === null ? null : place.waiter;
   }
 
-  join(waiter: T): WaitingPlace<T> {
-    const place = new WaitingPlace(waiter);
+  join(waiter: T, wantsFresh: boolean): WaitingPlace<T> {
+    const place = new WaitingPlace(waiter, wantsFresh);
     place.ahead = this.#last;
     if (this.#last === null) this.#first = place;
     else this.#last.behind = place;

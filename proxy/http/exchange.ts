@@ -17,8 +17,11 @@ export interface RequestEvents {
   onRequestEnd(trailers: Trailers | null): void;
   /** `congested` is not true any more. */
   onResponseDrain(): void;
-  /** Whoever asked is gone, or broke the protocol within the body; nothing follows, the exchange is over. */
-  onRequestAborted(detail: string, fault: 'disconnect' | 'protocol' | 'timeout'): void;
+  /**
+   * Whoever asked is gone, or broke the protocol within the body; nothing follows, the exchange is over. `status`: of the response that the session has
+   * sent by itself; 0: none.
+   */
+  onRequestAborted(detail: string, fault: 'disconnect' | 'protocol' | 'timeout', status: number): void;
 }
 
 /** A request as it came; answer it by `respond … finish`, or by `reply`, exactly once. */

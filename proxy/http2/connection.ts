@@ -2,19 +2,9 @@ import type { NativeBuffer } from '../native/memory.ts';
 import type { DecodeResult } from '../protocol/hpack/decoder.ts';
 import type { Loop } from '../reactor/loop.ts';
 import { Timer } from '../reactor/timers.ts';
+import { ControlFrames, type ControlledConnection } from './control-frames.ts';
 import { FrameReader, type FrameSink } from './frame-reader.ts';
-import {
-  DEFAULT_WINDOW,
-  ErrorCode,
-  errorCodeName,
-  Flag,
-  FrameType,
-  MAX_MAX_FRAME,
-  MAX_STREAM_ID,
-  MAX_WINDOW,
-  MIN_MAX_FRAME,
-  Setting,
-} from './frames.ts';
+import { DEFAULT_WINDOW, ErrorCode, errorCodeName, Flag, FrameType, MAX_STREAM_ID, Setting } from './frames.ts';
 import { FloodGuards, type FloodLimits } from './guards.ts';
 import { type BlockFault, HeaderBlocks, type HeaderLimits } from './header-blocks.ts';
 import { Liveness, type LivenessOptions } from './liveness.ts';
@@ -25,8 +15,6 @@ import type { Http2Stream } from './stream.ts';
 import { StreamTable } from './stream-table.ts';
 import type { FrameTransport, TransportEvents } from './transport.ts';
 
-/** A WINDOW_UPDATE of less costs more than it gives; the sum of greater ones is bounded by the windows themselves. */
-const SMALL_INCREMENT = 4_096;
 /** Of a header block that is long, the parts are long as well. */
 const SMALL_CONTINUATION = 1_024;
 /** RFC 9113, 6.8: between the warning and the final GOAWAY, streams under way still arrive. */
@@ -62,7 +50,9 @@ export interface ConnectionEvents<S extends Http2Stream> {
  * One HTTP/2 connection (RFC 9113): frames, windows, settings and limits, and which streams there are. What one turn of the loop produced for
  * all of them leaves in one write at its end. Owns its transport from the moment it is made.
  */
-export class Http2Connection<S extends Http2Stream> implements TransportEvents, FrameSink, OutputEvents {
+export class Http2Connection<S extends Http2Stream>
+  implements TransportEvents, FrameSink, OutputEvents, ControlledConnection
+{
   readonly loop: Loop;
   readonly isClient: boolean;
   readonly output: FrameOutput;
@@ -75,9 +65,8 @@ export class Http2Connection<S extends Http2Stream> implements TransportEvents, 
   readonly #credit: ReceiveCredit;
   readonly #guards: FloodGuards;
   readonly #liveness: Liveness;
+  readonly #control: ControlFrames;
   readonly #streams = new StreamTable<S>();
-  #peerInitialWindow = DEFAULT_WINDOW;
-  #peerMaxStreams = 100;
   #lastPeerStream = 0;
   #nextId = 1;
   /** When it last had no stream, of the loop's clock. */
@@ -108,6 +97,7 @@ export class Http2Connection<S extends Http2Stream> implements TransportEvents, 
     this.#credit = new ReceiveCredit(this.output, options.connectionWindow, options.maxBacklog);
     this.#guards = new FloodGuards(options.floods);
     this.#liveness = new Liveness(this, options);
+    this.#control = new ControlFrames(this, this.output, this.#streams, this.#guards, this.#liveness);
     transport.start(this);
     this.#sendOpening();
   }
@@ -138,10 +128,10 @@ export class Http2Connection<S extends Http2Stream> implements TransportEvents, 
     return this.#reader.blockStream !== 0;
   }
 
-  /** How many streams a client may open now. */
+  /** How many streams a client may open now; none beside slow readers, who would hold them up. */
   get room(): number {
-    if (this.#draining || this.output.crowded || this.#nextId >= MAX_STREAM_ID - 1) return 0;
-    return Math.max(0, Math.min(this.#options.maxStreams, this.#peerMaxStreams) - this.#streams.size);
+    if (this.#draining || this.output.crowded || this.#credit.withheld || this.#nextId >= MAX_STREAM_ID - 1) return 0;
+    return Math.max(0, Math.min(this.#options.maxStreams, this.#control.maxStreams) - this.#streams.size);
   }
 
   /** A copy: what is done with one may end others. */
@@ -151,7 +141,7 @@ export class Http2Connection<S extends Http2Stream> implements TransportEvents, 
 
   /** Client: registers the next stream; `room` must be above 0. */
   open<T extends S>(make: (id: number, sendWindow: number) => T): T {
-    const stream = make(this.#nextId, this.#peerInitialWindow);
+    const stream = make(this.#nextId, this.#control.initialWindow);
     this.#nextId += 2;
     this.#streams.set(stream.id, stream);
     return stream;
@@ -178,7 +168,13 @@ export class Http2Connection<S extends Http2Stream> implements TransportEvents, 
   }
 
   onWritable(): void {
-    if (!this.#closed) this.output.onWritable();
+    if (this.#closed) return;
+    this.output.onWritable();
+    if (this.#isDrained) this.#closeWhenEmpty();
+  }
+
+  get #isDrained(): boolean {
+    return this.#draining && this.#streams.size === 0 && (this.isClient || this.#goawaySent);
   }
 
   onTransportEnd(detail: string): void {
@@ -205,19 +201,19 @@ export class Http2Connection<S extends Http2Stream> implements TransportEvents, 
     this.close(reason, code);
   }
 
-  #flood(what: string): void {
+  flood(what: string): void {
     this.close(`a flood of ${what}`, ErrorCode.ENHANCE_YOUR_CALM);
   }
 
   // ---- frames ----
 
   beginData(id: number, length: number, padding: number, flags: number): S | null {
-    if (this.#isIdle(id)) {
+    if (this.isIdle(id)) {
       this.close('DATA on a stream that was never opened', ErrorCode.PROTOCOL_ERROR);
       return null;
     }
     if (length === 0 && (flags & Flag.END_STREAM) === 0 && this.#guards.empty.hit(this.loop.now)) {
-      this.#flood('empty DATA frames');
+      this.flood('empty DATA frames');
       return null;
     }
     if (!this.#credit.take(length)) {
@@ -234,13 +230,16 @@ export class Http2Connection<S extends Http2Stream> implements TransportEvents, 
     this.giveCredit();
   }
 
-  /** Bytes were taken: the connection may have stood still because of them. */
+  /** Bytes were taken, or are not wanted any more: the connection may have stood still because of them. */
   giveCredit(): void {
-    if (!this.#closed) this.#credit.give(this.#streams);
+    if (this.#closed) return;
+    const { withheld } = this.#credit;
+    this.#credit.give(this.#streams);
+    if (withheld && !this.#credit.withheld) this.#events.onRoom();
   }
 
   /** Whether nobody has opened the stream yet (RFC 9113, 5.1: only HEADERS may come). */
-  #isIdle(id: number): boolean {
+  isIdle(id: number): boolean {
     if ((id & 1) === 0) return true;
     return this.isClient ? id >= this.#nextId : id > this.#lastPeerStream;
   }
@@ -253,27 +252,8 @@ export class Http2Connection<S extends Http2Stream> implements TransportEvents, 
       case FrameType.CONTINUATION:
         this.#onContinuation(flags, id, from, at, length);
         break;
-      case FrameType.SETTINGS:
-        this.#onSettings(flags, id, from.bytes, at, length);
-        break;
-      case FrameType.WINDOW_UPDATE:
-        this.#onWindowUpdate(id, from.bytes, at, length);
-        break;
-      case FrameType.RST_STREAM:
-        this.#onReset(id, from.bytes, at, length);
-        break;
-      case FrameType.PING:
-        this.#onPing(flags, id, from.bytes, at, length);
-        break;
-      case FrameType.GOAWAY:
-        this.#onGoaway(id, from.bytes, at, length);
-        break;
-      case FrameType.PUSH_PROMISE:
-        this.close('PUSH_PROMISE is not allowed', ErrorCode.PROTOCOL_ERROR);
-        break;
       default:
-        // PRIORITY and unknown types are ignored (RFC 9113, 5.3.2 and 5.5), but not without end.
-        if (this.#guards.trifle.hit(this.loop.now)) this.#flood('ignored frames');
+        this.#control.onFrame(type, flags, id, from.bytes, at, length);
     }
   }
 
@@ -284,7 +264,7 @@ export class Http2Connection<S extends Http2Stream> implements TransportEvents, 
     }
     // Neither long nor many (CVE-2024-27983): a block is bounded, and so is how many small ones it may be made of.
     const small = length < SMALL_CONTINUATION && (flags & Flag.END_HEADERS) === 0;
-    if (small && this.#guards.control.hit(this.loop.now)) this.#flood('CONTINUATION');
+    if (small && this.#guards.control.hit(this.loop.now)) this.flood('CONTINUATION');
     else this.#onBlock(this.#blocks.add(flags, from, at, length), id);
   }
 
@@ -307,7 +287,7 @@ export class Http2Connection<S extends Http2Stream> implements TransportEvents, 
   #answered(id: number): S | null {
     const stream = this.#streams.get(id) ?? null;
     if (stream !== null) return stream;
-    if (this.#isIdle(id)) this.close('HEADERS on a stream that was never opened', ErrorCode.PROTOCOL_ERROR);
+    if (this.isIdle(id)) this.close('HEADERS on a stream that was never opened', ErrorCode.PROTOCOL_ERROR);
     else if (this.#guards.reset.hit(this.loop.now)) this.close('HEADERS on closed streams', ErrorCode.STREAM_CLOSED);
     return null;
   }
@@ -328,7 +308,7 @@ export class Http2Connection<S extends Http2Stream> implements TransportEvents, 
       if (this.#guards.reset.hit(now)) this.close('more streams than allowed', ErrorCode.ENHANCE_YOUR_CALM);
       return null;
     }
-    const stream = this.#events.newStream(id, this.#peerInitialWindow);
+    const stream = this.#events.newStream(id, this.#control.initialWindow);
     this.#streams.set(id, stream);
     return stream;
   }
@@ -342,128 +322,18 @@ export class Http2Connection<S extends Http2Stream> implements TransportEvents, 
     return open >= maxStreams || this.#streams.size >= 2 * maxStreams;
   }
 
-  #onSettings(flags: number, id: number, b: Buffer, start: number, length: number): void {
-    const ack = (flags & Flag.ACK) !== 0;
-    if (id !== 0 || length % 6 !== 0 || (ack && length !== 0)) {
-      this.close('malformed SETTINGS', id === 0 ? ErrorCode.FRAME_SIZE_ERROR : ErrorCode.PROTOCOL_ERROR);
-      return;
-    }
-    if (ack) {
-      if (!this.opened) this.close('the first frame is not SETTINGS', ErrorCode.PROTOCOL_ERROR);
-      return;
-    }
-    if (this.#guards.control.hit(this.loop.now)) {
-      this.#flood('SETTINGS');
-      return;
-    }
-    for (let at = start; at < start + length && !this.#closed; at += 6) {
-      this.#applySetting(b.readUInt16BE(at), b.readUInt32BE(at + 2));
-    }
-    if (this.#closed) return;
-    this.output.acknowledgeSettings();
+  /** The peer made us reset a stream: often, that is as good an attack as resetting them itself. */
+  notePeerFault(): void {
+    if (!this.isClient && !this.#closed && this.#guards.reset.hit(this.loop.now)) this.flood('malformed requests');
+  }
+
+  // ---- what control frames say ----
+
+  onSettings(): void {
     if (this.isClient) this.#events.onRoom();
   }
 
-  #applySetting(name: number, value: number): void {
-    if (name === Setting.HEADER_TABLE_SIZE) this.output.setTableSize(value);
-    else if (name === Setting.MAX_CONCURRENT_STREAMS) this.#peerMaxStreams = value;
-    else if (name === Setting.ENABLE_PUSH) {
-      if (value > (this.isClient ? 0 : 1)) this.close('bad ENABLE_PUSH', ErrorCode.PROTOCOL_ERROR);
-    } else if (name === Setting.MAX_FRAME_SIZE) {
-      if (value < MIN_MAX_FRAME || value > MAX_MAX_FRAME) this.close('bad MAX_FRAME_SIZE', ErrorCode.PROTOCOL_ERROR);
-      else this.output.peerMaxFrame = value;
-    } else if (name === Setting.INITIAL_WINDOW_SIZE) this.#changeInitialWindow(value);
-  }
-
-  #changeInitialWindow(value: number): void {
-    if (value > MAX_WINDOW) {
-      this.close('bad INITIAL_WINDOW_SIZE', ErrorCode.FLOW_CONTROL_ERROR);
-      return;
-    }
-    const change = value - this.#peerInitialWindow;
-    this.#peerInitialWindow = value;
-    for (const stream of this.#streams.all()) {
-      stream.sendWindow += change;
-      if (stream.sendWindow > MAX_WINDOW) {
-        this.close('INITIAL_WINDOW_SIZE overflows a window', ErrorCode.FLOW_CONTROL_ERROR);
-        return;
-      }
-      if (stream.sendWindow > 0) stream.unstall();
-    }
-  }
-
-  #onWindowUpdate(id: number, b: Buffer, at: number, length: number): void {
-    if (length !== 4) {
-      this.close('malformed WINDOW_UPDATE', ErrorCode.FRAME_SIZE_ERROR);
-      return;
-    }
-    const increment = b.readUInt32BE(at) & MAX_STREAM_ID;
-    if (increment < SMALL_INCREMENT && this.#guards.window.hit(this.loop.now)) {
-      this.#flood('WINDOW_UPDATE');
-      return;
-    }
-    if (id === 0) {
-      const { output } = this;
-      output.sendWindow += increment;
-      if (increment === 0 || output.sendWindow > MAX_WINDOW) {
-        this.close('bad WINDOW_UPDATE', increment === 0 ? ErrorCode.PROTOCOL_ERROR : ErrorCode.FLOW_CONTROL_ERROR);
-      } else if (output.sendWindow > 0) this.onRoom();
-      return;
-    }
-    if (this.#isIdle(id)) {
-      this.close('WINDOW_UPDATE on a stream that was never opened', ErrorCode.PROTOCOL_ERROR);
-      return;
-    }
-    const stream = this.#streams.get(id);
-    if (stream === undefined) return;
-    stream.sendWindow += increment;
-    if (increment === 0 || stream.sendWindow > MAX_WINDOW) {
-      const code = increment === 0 ? ErrorCode.PROTOCOL_ERROR : ErrorCode.FLOW_CONTROL_ERROR;
-      stream.fail('bad WINDOW_UPDATE', code);
-      this.notePeerFault();
-    } else if (this.output.sendWindow > 0 && stream.sendWindow > 0) stream.unstall();
-  }
-
-  /** The peer made us reset a stream: often, that is as good an attack as resetting them itself. */
-  notePeerFault(): void {
-    if (!this.isClient && !this.#closed && this.#guards.reset.hit(this.loop.now)) this.#flood('malformed requests');
-  }
-
-  #onReset(id: number, b: Buffer, at: number, length: number): void {
-    if (length !== 4 || this.#isIdle(id)) {
-      this.close('malformed RST_STREAM', length !== 4 ? ErrorCode.FRAME_SIZE_ERROR : ErrorCode.PROTOCOL_ERROR);
-      return;
-    }
-    const code = b.readUInt32BE(at);
-    const stream = this.#streams.get(id);
-    // Streams that lived may die by the thousand; those that were given up before they came to anything, or were over already, are cheap to fake.
-    const guard = stream?.joined ? this.#guards.window : this.#guards.reset;
-    if (!this.isClient && guard.hit(this.loop.now)) {
-      this.#flood('RST_STREAM');
-      return;
-    }
-    stream?.onPeerReset(code);
-  }
-
-  #onPing(flags: number, id: number, b: Buffer, at: number, length: number): void {
-    if (length !== 8 || id !== 0) {
-      this.close('malformed PING', length !== 8 ? ErrorCode.FRAME_SIZE_ERROR : ErrorCode.PROTOCOL_ERROR);
-    } else if ((flags & Flag.ACK) !== 0) this.#liveness.answered();
-    else if (this.#guards.trifle.hit(this.loop.now)) this.#flood('PING');
-    else this.output.sendPing(b.readUInt32BE(at), b.readUInt32BE(at + 4), true);
-  }
-
-  #onGoaway(id: number, b: Buffer, at: number, length: number): void {
-    if (length < 8 || id !== 0) {
-      this.close('malformed GOAWAY', length < 8 ? ErrorCode.FRAME_SIZE_ERROR : ErrorCode.PROTOCOL_ERROR);
-      return;
-    }
-    const last = b.readUInt32BE(at) & MAX_STREAM_ID;
-    const code = b.readUInt32BE(at + 4);
-    if (this.#guards.control.hit(this.loop.now)) {
-      this.#flood('GOAWAY');
-      return;
-    }
+  onGoaway(last: number, code: number): void {
     this.#startDraining();
     if (!this.isClient) return;
     for (const stream of this.#streams.all()) {
@@ -485,7 +355,7 @@ export class Http2Connection<S extends Http2Stream> implements TransportEvents, 
     if (this.#closed) return;
     this.#goawaySent = last !== MAX_STREAM_ID;
     this.output.sendGoaway(last, code);
-    if (this.#goawaySent && this.#draining && this.#streams.size === 0) this.#closeWhenEmpty();
+    if (this.#goawaySent && this.#isDrained) this.#closeWhenEmpty();
   }
 
   /** No new streams; closes when the last one has ended. */
@@ -493,7 +363,9 @@ export class Http2Connection<S extends Http2Stream> implements TransportEvents, 
     if (this.#closed || this.#draining) return;
     this.#startDraining();
     if (this.isClient) {
-      if (this.#streams.size === 0) this.close('drained', ErrorCode.NO_ERROR);
+      if (this.#streams.size > 0) return;
+      if (this.output.hasUnsent) this.#closeWhenEmpty();
+      else this.close('drained', ErrorCode.NO_ERROR);
       return;
     }
     this.#sendGoaway(MAX_STREAM_ID, ErrorCode.NO_ERROR);
@@ -506,20 +378,25 @@ export class Http2Connection<S extends Http2Stream> implements TransportEvents, 
     this.#reader.forget(stream);
     if (this.#streams.size === 0) {
       this.idleSince = this.loop.now;
-      if (this.#draining && (this.isClient || this.#goawaySent)) this.#closeWhenEmpty();
+      if (this.#isDrained) this.#closeWhenEmpty();
     }
+    this.giveCredit();
     this.#events.onRoom();
   }
 
   #closeWhenEmpty(): void {
     if (this.#closing) return;
     this.loop.later(() => {
-      if (this.#streams.size === 0) this.close('drained', ErrorCode.NO_ERROR);
+      if (this.#closed || this.#streams.size > 0) return;
+      this.output.flush();
+      // A slow peer has not taken all of the last streams yet: `onWritable` comes back to it.
+      if (!this.output.hasUnsent) this.close('drained', ErrorCode.NO_ERROR);
     });
   }
 
   /** No stream for long enough to be closed: sooner where none will come. */
   idleFor(ms: number): boolean {
+    if (this.output.hasUnsent) return false;
     const idle = this.loop.now - this.idleSince;
     return idle > ms || (this.#draining && idle > GOAWAY_GRACE_MS);
   }

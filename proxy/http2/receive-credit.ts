@@ -11,6 +11,8 @@ export class ReceiveCredit {
   readonly #maxBacklog: number;
   #left: number;
   #uncredited = 0;
+  /** It was not given back when it was last worth it: the streams hold too much. */
+  withheld = false;
 
   constructor(output: FrameOutput, window: number, maxBacklog: number) {
     this.#output = output;
@@ -31,7 +33,8 @@ export class ReceiveCredit {
     if (this.#uncredited < this.#window / 4) return;
     let backlog = 0;
     for (const stream of streams) backlog += stream.backlogBytes;
-    if (backlog > this.#maxBacklog) return;
+    this.withheld = backlog > this.#maxBacklog;
+    if (this.withheld) return;
     this.#left += this.#uncredited;
     this.#output.sendWindowUpdate(0, this.#uncredited);
     this.#uncredited = 0;

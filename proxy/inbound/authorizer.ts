@@ -37,6 +37,10 @@ export class Authorizer {
     const mesh: PolicyMesh | null = view.meshConfig;
     if (mesh === null) return;
     this.pathNormalization = mesh.pathNormalization;
+    // Until they are compiled there are none: what cannot be compiled must not leave former ones in force.
+    this.#policies = null;
+    this.#authentication = null;
+    if (view.lacksPolicy) return;
     const { namespace, labels } = config.workload;
     // Policies have been validated when they were taken into the view; their values are JSON. Of each kind the compilers take what concerns them.
     const objects = view.policies().map(({ object }) => object as JsonObject);
@@ -101,7 +105,7 @@ export class Authorizer {
 
 /** Why a connection was refused, in one line for the peer and the log. */
 export function refusalOf(decision: Decision | null): string {
-  if (decision === null) return 'no policy has been received yet';
+  if (decision === null) return 'no policy has been received yet, or one that was could not be read';
   switch (decision.reason) {
     case 'deny-policy':
       return `denied by ${decision.policy} rule ${decision.rule}`;

@@ -8,7 +8,7 @@ import { formatClientCertificate } from '../http/forwarding/client-certificate.t
 import type { RequestHead } from '../protocol/http-head.ts';
 import type { Channel } from '../reactor/channel.ts';
 import { LiveList } from '../reactor/live-list.ts';
-import type { ApplicationPlace } from './application-pool.ts';
+import type { ApplicationPlace } from './application-pools.ts';
 import { attributesOf, type InboundFacts, openRecord, whyCut } from './inbound-facts.ts';
 import { InboundRequest, noteHead, type RequestOrigin, rawPath, recordOf } from './inbound-request.ts';
 import type { InboundServices } from './services.ts';

@@ -1,16 +1,19 @@
 import { normalizePath } from '../../policy/path-normalization.ts';
 import type { Claims, ConnectionAttributes, RequestAttributes, RequestDecider } from '../../policy/types.ts';
 import type { DataPlane } from '../connection/data-plane.ts';
-import { ForwardedRequest, type Forwarder, isGrpc, replyFor } from '../connection/forwarded-request.ts';
+import { ForwardedRequest, type Forwarder } from '../connection/forwarded-request.ts';
+import { isGrpc, replyFor } from '../connection/local-reply.ts';
 import type { ConnectionRecord } from '../connection/record.ts';
 import { RequestRecord, type ResponseFlag } from '../connection/request-record.ts';
-import type { ClientSession, ExchangeFailure, ServerExchange } from '../http/exchange.ts';
-import { editInboundRequest, editResponse, setTraceContext } from '../http/forwarding/request-headers.ts';
+import type { ConnectionSeeker, PooledConnection } from '../connection/session-pool.ts';
+import type { WaitingPlace } from '../connection/waiting-line.ts';
+import type { ExchangeFailure, ServerExchange } from '../http/exchange.ts';
+import { editInboundRequest, setTraceContext } from '../http/forwarding/request-headers.ts';
 import { ensureRequestId } from '../http/forwarding/request-id.ts';
-import type { RequestHead, ResponseHead } from '../protocol/http-head.ts';
+import type { RequestHead, Trailers } from '../protocol/http-head.ts';
 import { maySendAgain } from '../protocol/retry.ts';
 import type { Listed } from '../reactor/live-list.ts';
-import type { ApplicationPlace, SessionSeeker } from './application-pool.ts';
+import type { ApplicationPlace, ApplicationPool } from './application-pools.ts';
 import { refusalOf } from './authorizer.ts';
 import type { InboundServices } from './services.ts';
 
@@ -59,8 +62,9 @@ export function rawPath(target: string): string {
  * One request that came for this workload: made plain, decided, and only then sent to the application. While it is under way it is decided again
  * whenever the policies change. ALWAYS: its connection knows of it before it is decided.
  */
-export class InboundRequest implements Forwarder, RequestAttributes, SessionSeeker, Listed {
+export class InboundRequest implements Forwarder, RequestAttributes, ConnectionSeeker<PooledConnection>, Listed {
   listIndex = -1;
+  waiting: WaitingPlace<ConnectionSeeker<PooledConnection>> | null = null;
   readonly #plane: DataPlane;
   readonly #services: InboundServices;
   readonly #origin: RequestOrigin;
@@ -69,10 +73,8 @@ export class InboundRequest implements Forwarder, RequestAttributes, SessionSeek
   path = '';
   query = '';
   #claims: Claims = null;
-  /** Gives up waiting for a connection to the application; null iff none is waited for. */
-  #giveUp: (() => void) | null = null;
-  /** Waits for a connection; false from within `seek` on, where one was there. */
-  #seeking = false;
+  /** Null iff it does not wait for a connection to the application. */
+  #waitsIn: ApplicationPool | null = null;
   /** It was sent on a connection that had carried others before. */
   #reused = false;
   #retried = false;
@@ -104,10 +106,14 @@ export class InboundRequest implements Forwarder, RequestAttributes, SessionSeek
   // ---- top to bottom ----
 
   admit(): void {
-    if (!this.#normalize()) return;
-    this.#editHead();
-    if (!this.#authenticate() || !this.#authorize()) return;
-    this.#seek(false);
+    try {
+      if (!this.#normalize()) return;
+      this.#editHead();
+      if (!this.#authenticate() || !this.#authorize()) return;
+      this.#seek(false);
+    } catch (error) {
+      this.#forwarded.fail(error);
+    }
   }
 
   /** The path that policies see is the path that the application gets. */
@@ -167,27 +173,27 @@ export class InboundRequest implements Forwarder, RequestAttributes, SessionSeek
 
   /** A connection to the application, which may be there at once. */
   #seek(fresh: boolean): void {
-    this.#seeking = true;
-    const giveUp = this.#services.pool.seek(this.#origin.application, fresh, this);
-    if (!this.#seeking) return;
-    this.#giveUp = giveUp;
-    this.#forwarded.wait();
+    const pool = this.#services.pools.of(this.#origin.application);
+    this.#waitsIn = pool;
+    const found = pool.seek(this, fresh);
+    if (found === 'given') return;
+    if (found === 'waiting') {
+      this.#forwarded.wait();
+      return;
+    }
+    this.#waitsIn = null;
+    this.#refuse(503, 'upstream overflow', 'UO', 'too many requests wait for the application');
   }
 
-  onSession(session: ClientSession, fresh: boolean): void {
-    this.#found();
-    this.#reused = !fresh;
-    this.#forwarded.send(session);
+  onConnection(connection: PooledConnection): void {
+    this.#waitsIn = null;
+    this.#reused = connection.served > 1;
+    this.#forwarded.send(connection.session);
   }
 
-  onNoSession(flag: 'UF' | 'UO', reason: string): void {
-    this.#found();
-    this.#refuse(503, flag === 'UO' ? 'upstream overflow' : 'upstream connect error', flag, reason);
-  }
-
-  #found(): void {
-    this.#seeking = false;
-    this.#giveUp = null;
+  onNoConnection(reason: string): void {
+    this.#waitsIn = null;
+    this.#refuse(503, 'upstream connect error', 'UF', reason);
   }
 
   /** An idle connection may have been closed by the application just when the request was sent: that is worth one more try on a new one. */
@@ -199,8 +205,8 @@ export class InboundRequest implements Forwarder, RequestAttributes, SessionSeek
     return true;
   }
 
-  onResponseHead(head: ResponseHead): void {
-    editResponse(head);
+  onRequestTrailers(trailers: Trailers): void {
+    this.#services.tokens.removeOutputs(trailers);
   }
 
   // ---- life ----
@@ -218,13 +224,16 @@ export class InboundRequest implements Forwarder, RequestAttributes, SessionSeek
 
   /** After the policies changed. A request that has not been decided yet will be by the new ones. */
   reconsider(): void {
-    const { decider } = this.#origin;
     const { record } = this.#forwarded;
     if (record.decision === null) return;
-    const decision = decider?.decide(this, this.#claims) ?? null;
-    record.decision = decision;
-    if (decision?.allowed === true) return;
-    this.#refuse(403, DENIED, 'LR', `ended by a policy change: ${refusalOf(decision)}`);
+    try {
+      const decision = this.#origin.decider?.decide(this, this.#claims) ?? null;
+      record.decision = decision;
+      if (decision?.allowed === true) return;
+      this.#refuse(403, DENIED, 'LR', `ended by a policy change: ${refusalOf(decision)}`);
+    } catch (error) {
+      this.#forwarded.fail(error);
+    }
   }
 
   /** Its connection ends at once. */
@@ -233,8 +242,8 @@ export class InboundRequest implements Forwarder, RequestAttributes, SessionSeek
   }
 
   onOver(): void {
-    this.#giveUp?.();
-    this.#giveUp = null;
+    this.#waitsIn?.giveUp(this);
+    this.#waitsIn = null;
     this.#origin.onOver(this);
   }
 }

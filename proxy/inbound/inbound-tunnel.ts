@@ -13,7 +13,7 @@ import type { HeaderList } from '../protocol/hpack/header-list.ts';
 import { Timer } from '../reactor/timers.ts';
 import type { TunnelStream } from '../tunnel/stream.ts';
 import { Tunnel } from '../tunnel/tunnel.ts';
-import { placeOf } from './application-pool.ts';
+import { placeOf } from './application-pools.ts';
 import { carriedProtocol } from './detection.ts';
 import { HttpInboundConnection } from './http-inbound-connection.ts';
 import { InboundConnection } from './inbound-connection.ts';

@@ -13,7 +13,7 @@ import { type ByteEnd, SocketEnd, TlsEnd } from '../reactor/ends.ts';
 import { Listener } from '../reactor/listener.ts';
 import { SocketChannel } from '../reactor/socket-channel.ts';
 import { TlsHandshake } from '../reactor/tls-handshake.ts';
-import { placeOf } from './application-pool.ts';
+import { placeOf } from './application-pools.ts';
 import { carriedProtocol, protocolOfAlpn } from './detection.ts';
 import { HttpInboundConnection } from './http-inbound-connection.ts';
 import { InboundConnection } from './inbound-connection.ts';

@@ -1,5 +1,5 @@
 import type { Application } from './application.ts';
-import type { ApplicationPool } from './application-pool.ts';
+import type { ApplicationPools } from './application-pools.ts';
 import type { Authorizer } from './authorizer.ts';
 import type { PortProtocols } from './port-protocols.ts';
 import type { TokenAuthenticator } from './token-authenticator.ts';
@@ -9,6 +9,6 @@ export interface InboundServices {
   readonly authorizer: Authorizer;
   readonly tokens: TokenAuthenticator;
   readonly application: Application;
-  readonly pool: ApplicationPool;
+  readonly pools: ApplicationPools;
   readonly ports: PortProtocols;
 }

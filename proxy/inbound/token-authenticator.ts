@@ -9,7 +9,7 @@ import { removeHeaders, setOutputs } from '../../policy/tokens/outputs.ts';
 import { compileTokenRules, type TokenRules } from '../../policy/tokens/token-rules.ts';
 import type { JsonObject } from '../../policy/types.ts';
 import type { DataPlane } from '../connection/data-plane.ts';
-import type { RequestHead } from '../protocol/http-head.ts';
+import type { Fields, RequestHead } from '../protocol/http-head.ts';
 import { challengeFor } from './token-challenge.ts';
 import { VerifiedTokens } from './verified-tokens.ts';
 
@@ -85,7 +85,7 @@ export class TokenAuthenticator {
   authenticate(head: RequestHead): TokenOutcome {
     const rules = this.#rules;
     if (rules === null) return NO_RULES;
-    if (rules.outputHeaders.size > 0) removeHeaders(head, rules.outputHeaders);
+    this.removeOutputs(head);
     if (isPreflight(head)) return NO_TOKEN;
     const verdict = judgeTokens(rules, head, this.#verified, this.#plane.unixNow());
     this.#verified.release();
@@ -97,6 +97,12 @@ export class TokenAuthenticator {
       case 'refused':
         return this.#refuse(head, verdict.fault);
     }
+  }
+
+  /** What only rules may set, of a head or of trailers. */
+  removeOutputs(fields: Pick<Fields, 'removeWhere'>): void {
+    const outputs = this.#rules?.outputHeaders;
+    if (outputs !== undefined && outputs.size > 0) removeHeaders(fields, outputs);
   }
 
   #refuse(head: RequestHead, reason: TokenFault): TokenOutcome {

@@ -1,14 +1,12 @@
 import type { DataPlane } from '../connection/data-plane.ts';
-import { isGrpc } from '../connection/forwarded-request.ts';
-import { openServerSession } from '../connection/http-sessions.ts';
+import { type HttpProtocol, openServerSession } from '../connection/http-sessions.ts';
+import { isGrpc } from '../connection/local-reply.ts';
 import { type Party, partyOf } from '../connection/party.ts';
 import { ConnectionRecord, type Flags } from '../connection/record.ts';
 import { RequestRecord } from '../connection/request-record.ts';
 import { type SniffResult, SocketSniff } from '../connection/sniff.ts';
 import type { LiveConnection } from '../connection/table.ts';
 import type { RequestHandler, ServerExchange, ServerSession } from '../http/exchange.ts';
-import { editOutboundRequest, setTraceContext } from '../http/forwarding/request-headers.ts';
-import { ensureRequestId } from '../http/forwarding/request-id.ts';
 import { type Address, resetOnClose } from '../native/socket.ts';
 import type { RequestHead } from '../protocol/http-head.ts';
 import type { Channel } from '../reactor/channel.ts';
@@ -17,7 +15,6 @@ import { LiveList } from '../reactor/live-list.ts';
 import { SocketChannel } from '../reactor/socket-channel.ts';
 import type { HttpDestination } from './http-destination.ts';
 import { OutboundRequest } from './http-request.ts';
-import type { UpstreamVersion } from './upstream.ts';
 
 /** What an HTTP connection of the application is made of. */
 export interface HttpConnectionParts {
@@ -26,7 +23,7 @@ export interface HttpConnectionParts {
   readonly originalDestination: Address;
   readonly destination: HttpDestination;
   /** Null: HTTP by declaration; the first bytes tell the version. */
-  readonly version: UpstreamVersion | null;
+  readonly version: HttpProtocol | null;
 }
 
 /**
@@ -44,7 +41,7 @@ export class HttpOutboundConnection implements LiveConnection, RequestHandler {
   readonly #openedAt: number;
   /** -1 once the channel owns it. */
   #fd: number;
-  #version: UpstreamVersion = 'http/1';
+  #version: HttpProtocol = 'http/1';
   #sniff: SocketSniff | null = null;
   #channel: Channel | null = null;
   #session: ServerSession | null = null;
@@ -86,7 +83,7 @@ export class HttpOutboundConnection implements LiveConnection, RequestHandler {
     else this.terminate('IDLE', 'no request came');
   }
 
-  #begin(version: UpstreamVersion): void {
+  #begin(version: HttpProtocol): void {
     this.#version = version;
     const channel = new SocketChannel(this.#plane.loop, new SocketEnd(this.#fd));
     this.#fd = -1;
@@ -99,12 +96,7 @@ export class HttpOutboundConnection implements LiveConnection, RequestHandler {
   // ---- its requests ----
 
   onRequest(exchange: ServerExchange): void {
-    const { head } = exchange;
-    const record = this.#recordOf(head);
-    editOutboundRequest(head);
-    record.requestId = ensureRequestId(head, this.#plane.random);
-    const trace = record.follow(head.get('traceparent'));
-    setTraceContext(head, trace.traceparent, trace.carried);
+    const record = this.#recordOf(exchange.head);
     const request = new OutboundRequest(this.#plane, this.#destination, this.#version, exchange, record, this.#forget);
     this.#requests.add(request);
     request.start();

@@ -1,28 +1,31 @@
 import type { DataPlane } from '../connection/data-plane.ts';
+import type { HttpProtocol } from '../connection/http-sessions.ts';
 import { type ServiceFacts, serviceFacts } from '../connection/party.ts';
+import { SessionPool } from '../connection/session-pool.ts';
 import type { BalancedEndpoint } from '../protocol/balancer.ts';
 import type { Destination, Endpoint } from '../protocol/destinations.ts';
 import { HttpBalancer } from '../protocol/http-balancer.ts';
-import { Timer } from '../reactor/timers.ts';
 import type { TunnelPool } from './tunnel-pool.ts';
-import type { UpstreamVersion } from './upstream.ts';
+import type { Upstream } from './upstream.ts';
 import { UpstreamConnection } from './upstream-connection.ts';
-import { type PoolEnvironment, UpstreamPool } from './upstream-pool.ts';
+
+/** The connections to one endpoint in one HTTP version. */
+export type UpstreamPool = SessionPool<Upstream>;
 
 /** An endpoint with the connections to it. */
 export class PooledEndpoint {
   /** As the registry has it now; how it is reached never changes. */
   endpoint: Endpoint;
-  readonly #make: (version: UpstreamVersion, of: PooledEndpoint) => UpstreamPool;
+  readonly #make: (version: HttpProtocol, of: PooledEndpoint) => UpstreamPool;
   #http1: UpstreamPool | null = null;
   #h2: UpstreamPool | null = null;
 
-  constructor(endpoint: Endpoint, make: (version: UpstreamVersion, of: PooledEndpoint) => UpstreamPool) {
+  constructor(endpoint: Endpoint, make: (version: HttpProtocol, of: PooledEndpoint) => UpstreamPool) {
     this.endpoint = endpoint;
     this.#make = make;
   }
 
-  pool(version: UpstreamVersion): UpstreamPool {
+  pool(version: HttpProtocol): UpstreamPool {
     if (version === 'h2') {
       this.#h2 ??= this.#make('h2', this);
       return this.#h2;
@@ -127,15 +130,15 @@ export class HttpDestination {
     }
   }
 
-  #makePool(version: UpstreamVersion, of: PooledEndpoint): UpstreamPool {
+  #makePool(version: HttpProtocol, of: PooledEndpoint): UpstreamPool {
     const { loop, config, metrics } = this.#plane;
     const { name } = of.endpoint;
-    const idle = new Timer(() => pool.closeIdle());
-    const env: PoolEnvironment = {
+    return new SessionPool(version, {
       limits: config.http,
+      loop,
       make: (owner) => new UpstreamConnection(this.#plane, this.#tunnels, of.endpoint, version, owner),
-      now: () => loop.now,
-      planIdleCheck: (delayMs) => loop.arm(idle, delayMs),
+      // Another endpoint may take them, and this one has just shown that it will not.
+      failsAll: true,
       onConnectFailed: () => this.#countEjection(this.#balancer.unreachable(name, loop.now)),
       onConnections: (change) => metrics.httpPool('outbound', change),
       mayWait: () => this.#pending < config.http.maxPendingRequests,
@@ -143,9 +146,7 @@ export class HttpDestination {
         this.#pending += change;
         metrics.httpPending(change);
       },
-    };
-    const pool = new UpstreamPool(version, env);
-    return pool;
+    });
   }
 
   #countEjection(ejected: boolean): void {
@@ -178,7 +179,7 @@ export class HttpDestination {
     this.#balancer.release(picked);
   }
 
-  /** Our certificate, trust or the revocations changed, or a tunnel drains: see `UpstreamPool.reconsider`. */
+  /** Our certificate, trust or the revocations changed, or a tunnel drains: see `SessionPool.reconsider`. */
   reconsider(): void {
     for (const pooled of this.#endpoints.values()) for (const pool of pooled.pools()) pool.reconsider();
     for (const pool of this.#retired) pool.reconsider();

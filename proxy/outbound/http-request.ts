@@ -1,15 +1,19 @@
 import type { DataPlane } from '../connection/data-plane.ts';
-import { brokenOff, ForwardedRequest, type Forwarder, replyFor } from '../connection/forwarded-request.ts';
+import { ForwardedRequest, type Forwarder } from '../connection/forwarded-request.ts';
+import type { HttpProtocol } from '../connection/http-sessions.ts';
+import { brokenOff, replyFor } from '../connection/local-reply.ts';
 import { partyOf } from '../connection/party.ts';
 import type { RequestRecord, ResponseFlag } from '../connection/request-record.ts';
+import type { ConnectionSeeker } from '../connection/session-pool.ts';
+import type { WaitingPlace } from '../connection/waiting-line.ts';
 import type { ExchangeFailure, ServerExchange } from '../http/exchange.ts';
-import { editResponse } from '../http/forwarding/request-headers.ts';
+import { editOutboundRequest, setTraceContext } from '../http/forwarding/request-headers.ts';
+import { ensureRequestId } from '../http/forwarding/request-id.ts';
 import type { ResponseHead } from '../protocol/http-head.ts';
 import { isServerFailure, maySendAgain } from '../protocol/retry.ts';
 import type { Listed } from '../reactor/live-list.ts';
-import type { HttpDestination, PickedEndpoint } from './http-destination.ts';
-import type { AheadOfAnswer, ConnectFailure, TunnelRefusal, Upstream, UpstreamVersion } from './upstream.ts';
-import type { UpstreamPool, UpstreamSeeker } from './upstream-pool.ts';
+import type { HttpDestination, PickedEndpoint, UpstreamPool } from './http-destination.ts';
+import type { AheadOfAnswer, TunnelRefusal, Upstream } from './upstream.ts';
 
 const UNAVAILABLE = 503;
 
@@ -25,11 +29,12 @@ const ENDPOINT_FAULTS: ReadonlySet<ResponseFlag> = new Set<ResponseFlag>(['UC', 
  * One request of the application: an endpoint is chosen, a connection to it is taken or made, and the two are joined. What an endpoint has not
  * processed is sent once more, to another. ALWAYS: a pick is released once, and nothing is waited for once the request is over.
  */
-export class OutboundRequest implements Forwarder, UpstreamSeeker, AheadOfAnswer, Listed {
+export class OutboundRequest implements Forwarder, ConnectionSeeker<Upstream>, AheadOfAnswer, Listed {
   listIndex = -1;
+  waiting: WaitingPlace<ConnectionSeeker<Upstream>> | null = null;
   readonly #plane: DataPlane;
   readonly #destination: HttpDestination;
-  readonly #version: UpstreamVersion;
+  readonly #version: HttpProtocol;
   readonly #onOver: (request: OutboundRequest) => void;
   readonly #forwarded: ForwardedRequest;
   #picked: PickedEndpoint | null = null;
@@ -41,7 +46,7 @@ export class OutboundRequest implements Forwarder, UpstreamSeeker, AheadOfAnswer
   constructor(
     plane: DataPlane,
     destination: HttpDestination,
-    version: UpstreamVersion,
+    version: HttpProtocol,
     exchange: ServerExchange,
     record: RequestRecord,
     onOver: (request: OutboundRequest) => void,
@@ -54,8 +59,21 @@ export class OutboundRequest implements Forwarder, UpstreamSeeker, AheadOfAnswer
   }
 
   start(): void {
-    if (this.#destination.refresh()) this.#attempt(null, false);
-    else this.#refuse('NR', NO_ROUTE, 'the registry has no such destination any more');
+    try {
+      this.#editHead();
+      if (this.#destination.refresh()) this.#attempt(null, false);
+      else this.#refuse('NR', NO_ROUTE, 'the registry has no such destination any more');
+    } catch (error) {
+      this.#forwarded.fail(error);
+    }
+  }
+
+  #editHead(): void {
+    const { head, record } = this.#forwarded;
+    editOutboundRequest(head);
+    record.requestId = ensureRequestId(head, this.#plane.random);
+    const trace = record.follow(head.get('traceparent'));
+    setTraceContext(head, trace.traceparent, trace.carried);
   }
 
   /** Ends it at once: what the client has got of a response is not whole. */
@@ -104,7 +122,7 @@ export class OutboundRequest implements Forwarder, UpstreamSeeker, AheadOfAnswer
 
   // ---- the connection ----
 
-  onUpstream(upstream: Upstream): void {
+  onConnection(upstream: Upstream): void {
     this.#waitsIn = null;
     if (this.#forwarded.over || this.#picked === null) return;
     const { record } = this.#forwarded;
@@ -118,14 +136,14 @@ export class OutboundRequest implements Forwarder, UpstreamSeeker, AheadOfAnswer
     this.#forwarded.send(upstream.session);
   }
 
-  onNoUpstream(failure: ConnectFailure): void {
+  onNoConnection(reason: string): void {
     this.#waitsIn = null;
     if (this.#forwarded.over) return;
     this.#forwarded.record.attempts++;
     // The pool has told the balancer, once for all who waited.
     const picked = this.#leave(false);
     if (!this.#retried && this.#destination.size > 1) this.#again(picked, false);
-    else this.#giveUp(failure.reason);
+    else this.#giveUp(reason);
   }
 
   #again(avoid: PickedEndpoint | null, fresh: boolean): void {
@@ -155,7 +173,6 @@ export class OutboundRequest implements Forwarder, UpstreamSeeker, AheadOfAnswer
   // ---- the exchange ----
 
   onResponseHead(head: ResponseHead): void {
-    editResponse(head);
     this.#upstream?.forget(this);
     const { upstreamMs } = this.#forwarded.record;
     if (this.#picked !== null && upstreamMs !== null && head.status < 500) {

@@ -1,4 +1,5 @@
 import type { DataPlane } from '../connection/data-plane.ts';
+import type { HttpProtocol } from '../connection/http-sessions.ts';
 import { serviceFacts } from '../connection/party.ts';
 import { type Flags, recordRefusal } from '../connection/record.ts';
 import { SocketSniff } from '../connection/sniff.ts';
@@ -11,7 +12,6 @@ import { HttpOutboundConnection } from './http-connection.ts';
 import { HttpDestination } from './http-destination.ts';
 import { OutboundConnection, type Route } from './outbound-connection.ts';
 import type { TunnelPool } from './tunnel-pool.ts';
-import type { UpstreamVersion } from './upstream.ts';
 
 /** Balancers that nobody has used for so long are forgotten, milliseconds. */
 const CHOICE_RETAIN_MS = 60_000;
@@ -156,7 +156,7 @@ export class OutboundServer {
     from: Address,
     target: Address,
     destination: KnownDestination,
-    version: UpstreamVersion | null,
+    version: HttpProtocol | null,
   ): void {
     const key = keyOf(destination);
     let http = this.#http.get(key);

@@ -1,7 +1,8 @@
 import type { DataPlane } from '../connection/data-plane.ts';
-import { openClientSession } from '../connection/http-sessions.ts';
+import { type HttpProtocol, openClientSession } from '../connection/http-sessions.ts';
 import type { PeerIdentity } from '../connection/peer-identity.ts';
-import type { Flags, Transport } from '../connection/record.ts';
+import type { Transport } from '../connection/record.ts';
+import type { ConnectionOwner } from '../connection/session-pool.ts';
 import type { ClientSession, ClientSessionOwner } from '../http/exchange.ts';
 import type { TlsFacts } from '../native/tls-session.ts';
 import { formatConnectAuthority } from '../protocol/connect-authority.ts';
@@ -15,7 +16,7 @@ import { Timer } from '../reactor/timers.ts';
 import type { StreamEnd } from '../tunnel/stream.ts';
 import { DirectDial } from './direct-dial.ts';
 import type { TunnelPool } from './tunnel-pool.ts';
-import type { AheadOfAnswer, TunnelRefusal, UpstreamConnector, UpstreamOwner, UpstreamVersion } from './upstream.ts';
+import type { AheadOfAnswer, TunnelRefusal, Upstream } from './upstream.ts';
 
 /** What the registry says of an endpoint, in words of the record. */
 const TRANSPORTS: { readonly [protocol in Endpoint['protocol']]: Transport } = {
@@ -28,7 +29,8 @@ const TRANSPORTS: { readonly [protocol in Endpoint['protocol']]: Transport } = {
  * One HTTP connection to an endpoint: a stream of a tunnel, direct mutual TLS, or plaintext, as the registry says; its server has shown the identity
  * that the registry expects. Requests leave ahead of the answer to CONNECT, which saves a round trip; a refusal is told to each of them.
  */
-export class UpstreamConnection implements UpstreamConnector, ClientSessionOwner {
+export class UpstreamConnection implements Upstream, ClientSessionOwner {
+  listIndex = -1;
   readonly transport: Transport;
   readonly keepsUnused: boolean;
   tls: TlsFacts | null = null;
@@ -39,8 +41,8 @@ export class UpstreamConnection implements UpstreamConnector, ClientSessionOwner
   readonly #plane: DataPlane;
   readonly #tunnels: TunnelPool;
   readonly #endpoint: Endpoint;
-  readonly #version: UpstreamVersion;
-  readonly #owner: UpstreamOwner;
+  readonly #version: HttpProtocol;
+  readonly #owner: ConnectionOwner<Upstream>;
   /** Null iff nothing is being tried. */
   #giveUp: (() => void) | null = null;
   #channel: Channel | null = null;
@@ -57,8 +59,8 @@ export class UpstreamConnection implements UpstreamConnector, ClientSessionOwner
     plane: DataPlane,
     tunnels: TunnelPool,
     endpoint: Endpoint,
-    version: UpstreamVersion,
-    owner: UpstreamOwner,
+    version: HttpProtocol,
+    owner: ConnectionOwner<Upstream>,
   ) {
     this.#plane = plane;
     this.#tunnels = tunnels;
@@ -84,13 +86,19 @@ export class UpstreamConnection implements UpstreamConnector, ClientSessionOwner
   #begin(channel: Channel): void {
     this.#giveUp = null;
     this.#channel = channel;
-    this.#session = openClientSession(this.#plane, this.#version, channel, this);
+    try {
+      this.#session = openClientSession(this.#plane, this.#version, channel, this);
+    } catch (error) {
+      channel.abort('internal error');
+      this.#plane.loop.later(() => this.#fail('internal error'));
+      throw error;
+    }
     this.#owner.onOpen(this);
   }
 
-  #fail(flags: Flags, reason: string): void {
+  #fail(reason: string): void {
     this.#giveUp = null;
-    this.#owner.onConnectFailed(this, { flags, reason });
+    this.#owner.onConnectFailed(this, reason);
   }
 
   // ---- through a tunnel ----
@@ -114,7 +122,7 @@ export class UpstreamConnection implements UpstreamConnector, ClientSessionOwner
         this.#plane.loop.arm(this.#answerDue, this.#plane.config.limits.connectTimeoutMs);
         this.#begin(stream.openChannel());
       },
-      onNoTunnel: (flags, reason) => this.#fail(flags, reason),
+      onNoTunnel: (_flags, reason) => this.#fail(reason),
     });
     if (this.#session === null) this.#giveUp = giveUp;
   }
@@ -173,7 +181,7 @@ export class UpstreamConnection implements UpstreamConnector, ClientSessionOwner
         this.#generation = generation;
         this.#begin(new SocketChannel(this.#plane.loop, end));
       },
-      onFailed: (flags, reason) => this.#fail(flags, reason),
+      onFailed: (_flags, reason) => this.#fail(reason),
     });
     this.#giveUp = () => dial.cancel();
   }
@@ -183,7 +191,7 @@ export class UpstreamConnection implements UpstreamConnector, ClientSessionOwner
     const { address, port } = this.#endpoint;
     const dial = new Dial(loop, this.#endpoint, config.outbound.mark, config.limits.connectTimeoutMs, {
       onConnected: (fd) => this.#begin(new SocketChannel(loop, new SocketEnd(fd))),
-      onFailed: (reason) => this.#fail('CONNECT', `${address}:${port}: ${reason}`),
+      onFailed: (reason) => this.#fail(`${address}:${port}: ${reason}`),
     });
     this.#giveUp = () => dial.cancel();
   }

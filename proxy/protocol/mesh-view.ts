@@ -44,6 +44,12 @@ export interface ViewVersions {
 /** A workload called by its address keeps at most this many ports' destinations made: a port scan shall not fill memory. */
 const MAX_CACHED_PORTS = 64;
 
+const POLICY_KINDS: readonly PolicyResource['kind'][] = [
+  'AuthorizationPolicy',
+  'PeerAuthentication',
+  'RequestAuthentication',
+];
+
 class WorkloadEntry {
   readonly resource: WorkloadResource;
   readonly version: number;
@@ -73,6 +79,8 @@ class ServiceEntry {
  */
 export class MeshView {
   readonly #resources = new Map<ResourceKey, Resource>();
+  /** Policies that were sent and refused, of which no earlier one is in force. */
+  readonly #missing = new Set<ResourceKey>();
   readonly #workloads = new Map<string, WorkloadEntry>();
   readonly #services = new Map<string, ServiceEntry>();
   /** Workload name → names of the services that have it as an endpoint, whether the workload is known or not. */
@@ -181,27 +189,38 @@ export class MeshView {
     return workload === null ? UNKNOWN_DESTINATION : this.#workloadDestination(workload, port);
   }
 
-  /** Takes a delta; what it could not take, with the reason, is returned and leaves the last good one in force. */
+  /**
+   * Takes a delta; what it could not take, with the reason, is returned and leaves the last good one in force. A policy of which there is none is
+   * missing from then on: see `lacksPolicy`.
+   */
   applyDelta(delta: Delta): RejectedResource[] {
     const rejected: RejectedResource[] = [];
     const mentioned = new Set<ResourceKey>();
     for (const sent of delta.upserts) {
       const read = readResource(sent);
-      if (!read.ok) {
-        mentioned.add(read.key);
-        rejected.push({ key: read.key, reason: read.reason });
-        continue;
-      }
-      const { resource } = read;
-      const key = keyOf(resource);
+      const key = read.ok ? keyOf(read.resource) : read.key;
       mentioned.add(key);
-      const reason = this.#whyNot(resource);
-      if (reason === null) this.#put(key, resource);
-      else rejected.push({ key, reason });
+      const reason = read.ok ? this.#whyNot(read.resource) : read.reason;
+      if (read.ok && reason === null) this.#put(key, read.resource);
+      else if (reason !== null) {
+        rejected.push({ key, reason });
+        this.#noteMissing(key);
+      }
     }
-    const removes = delta.full ? [...this.#resources.keys()].filter((key) => !mentioned.has(key)) : delta.removes;
-    for (const key of removes) this.#remove(key);
+    const known = [...this.#resources.keys(), ...this.#missing];
+    for (const key of delta.full ? known.filter((one) => !mentioned.has(one)) : delta.removes) this.#remove(key);
     return rejected;
+  }
+
+  /** Whether a policy was sent that could not be read, and none of its name is in force: nobody knows what it would forbid. */
+  get lacksPolicy(): boolean {
+    return this.#missing.size > 0;
+  }
+
+  #noteMissing(key: ResourceKey): void {
+    if (this.#resources.has(key) || !POLICY_KINDS.some((kind) => key.startsWith(`${kind}/`))) return;
+    this.#missing.add(key);
+    this.#versions.policies++;
   }
 
   #whyNot(resource: Resource): string | null {
@@ -216,6 +235,7 @@ export class MeshView {
 
   #put(key: ResourceKey, resource: Resource): void {
     this.#unindex(key);
+    this.#missing.delete(key);
     this.#resources.set(key, resource);
     if (resource.kind === 'Workload') this.#indexWorkload(resource);
     else if (resource.kind === 'Service') this.#indexService(resource);
@@ -223,6 +243,7 @@ export class MeshView {
   }
 
   #remove(key: ResourceKey): void {
+    if (this.#missing.delete(key)) this.#versions.policies++;
     const resource = this.#resources.get(key);
     if (resource === undefined) return;
     this.#unindex(key);
@@ -344,6 +365,5 @@ export class MeshView {
 }
 
 function isPolicy(resource: Resource): resource is PolicyResource {
-  const { kind } = resource;
-  return kind === 'AuthorizationPolicy' || kind === 'PeerAuthentication' || kind === 'RequestAuthentication';
+  return (POLICY_KINDS as readonly string[]).includes(resource.kind);
 }

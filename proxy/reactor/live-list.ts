@@ -33,7 +33,7 @@ export class LiveList<T extends Listed> {
 
   /** Whether it is in this very list. */
   has(item: T): boolean {
-    return this.#items[item.listIndex] === item;
+    return item.listIndex !== -1 && this.#items[item.listIndex] === item;
   }
 
   /** A copy: what is done with one may end others. */

@@ -44,6 +44,8 @@ export class Loop {
   readonly #onFault: (error: unknown) => void;
   /** Monotonic milliseconds at the start of this turn. */
   now = performance.now();
+  /** Channels that nobody writes to any more and that have not delivered everything yet: a drain waits for them. */
+  undelivered = 0;
   /** Longest turn since it was last taken, milliseconds. */
   #longestTurn = 0;
   /** All turns since it was last taken, milliseconds. */

@@ -315,6 +315,7 @@ export class SocketChannel implements Channel, EventHandler, OutboxOwner {
       return;
     }
     this.#phase = 'delivering';
+    this.#loop.undelivered++;
     this.#endWanted = true;
     if (this.#backlog === null) this.#tellEnd();
     if (!this.#isLive) return;
@@ -327,6 +328,7 @@ export class SocketChannel implements Channel, EventHandler, OutboxOwner {
       this.#release(false);
       return;
     }
+    this.#loop.undelivered--;
     this.#phase = 'lingering';
     this.#watchesReading = true;
     this.#armDeadline(LINGER_MS);
@@ -363,6 +365,7 @@ export class SocketChannel implements Channel, EventHandler, OutboxOwner {
   }
 
   #release(abort: boolean): void {
+    if (this.#phase === 'delivering') this.#loop.undelivered--;
     this.#phase = 'over';
     this.#handler = null;
     this.#prefix = null;

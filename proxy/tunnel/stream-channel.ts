@@ -20,6 +20,8 @@ export class StreamChannel implements Channel, ByteSink, OutboxEvents {
   #handler: ChannelHandler | null = null;
   /** Why it is dead, while there is nobody to be told. */
   #dead: string | null = null;
+  /** Counted among the loop's. */
+  #undelivered = false;
   /** No event comes any more: the owner of the channel has left it, or heard its end. */
   #left = false;
   readonly #giveUp = new Timer(() => {
@@ -77,7 +79,15 @@ export class StreamChannel implements Channel, ByteSink, OutboxEvents {
     this.#reader.open();
     this.#outbox.end(null);
     if (this.#stream.over) return;
-    this.#stream.tunnel.loop.arm(this.#giveUp, this.#outbox.endSent ? LINGER_MS : DELIVERY_MS);
+    const { loop } = this.#stream.tunnel;
+    this.#setUndelivered(!this.#outbox.endSent);
+    loop.arm(this.#giveUp, this.#outbox.endSent ? LINGER_MS : DELIVERY_MS);
+  }
+
+  #setUndelivered(undelivered: boolean): void {
+    if (undelivered === this.#undelivered) return;
+    this.#undelivered = undelivered;
+    this.#stream.tunnel.loop.undelivered += undelivered ? 1 : -1;
   }
 
   abort(detail: string): void {
@@ -120,6 +130,7 @@ export class StreamChannel implements Channel, ByteSink, OutboxEvents {
 
   /** The peer wants no more of what is written. */
   writeNoMore(): void {
+    this.#setUndelivered(false);
     this.#outbox.clear();
   }
 
@@ -131,6 +142,7 @@ export class StreamChannel implements Channel, ByteSink, OutboxEvents {
   /** The stream is over. @param detail null: both directions had ended */
   closed(detail: string | null): void {
     this.#stream.tunnel.loop.cancel(this.#giveUp);
+    this.#setUndelivered(false);
     this.#reader.stop();
     this.#outbox.clear();
     if (detail === null) this.#left = true;
@@ -165,7 +177,7 @@ export class StreamChannel implements Channel, ByteSink, OutboxEvents {
     } catch (error) {
       this.#onFault(error);
     }
-    this.#stream.channelReadEnd();
+    this.#stream.readEnd();
   }
 
   /** What a handler lets out costs its stream, not the tunnel. */
@@ -191,7 +203,8 @@ export class StreamChannel implements Channel, ByteSink, OutboxEvents {
   }
 
   onOutboxEnd(): void {
-    this.#stream.channelSentEnd();
+    this.#setUndelivered(false);
+    this.#stream.sentEnd();
     if (this.#giveUp.armed) this.#stream.tunnel.loop.arm(this.#giveUp, LINGER_MS);
   }
 }

@@ -1,23 +1,16 @@
-import { ErrorCode, errorCodeName, FRAME_HEADER } from '../http2/frames.ts';
+import { ErrorCode, errorCodeName } from '../http2/frames.ts';
 import type { FrameOutput } from '../http2/output.ts';
 import type { Http2Stream } from '../http2/stream.ts';
 import { StreamInbox } from '../http2/stream-inbox.ts';
-import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT } from '../native/epoll.ts';
-import { Errno, errnoName } from '../native/errno.ts';
-import { errno } from '../native/library.ts';
 import type { NativeBuffer } from '../native/memory.ts';
-import { readInto, resetOnClose, shutdownWrite, writeBytes, writeFrom } from '../native/socket.ts';
+import { resetOnClose } from '../native/socket.ts';
 import type { HeaderList } from '../protocol/hpack/header-list.ts';
 import type { Channel } from '../reactor/channel.ts';
-import type { EventHandler } from '../reactor/loop.ts';
 import { Timer } from '../reactor/timers.ts';
 import { StreamChannel } from './stream-channel.ts';
+import { OPTIMISTIC_BYTES, StreamSocket, type TakenSocket } from './stream-socket.ts';
 import type { Tunnel } from './tunnel.ts';
 
-/** How much one stream may bring in one turn: streams take turns. */
-const QUANTUM = 64 * 1024;
-/** A client's bytes that may leave before the answer to CONNECT; kept until then, so that another endpoint can be tried without loss. */
-const OPTIMISTIC_BYTES = 16 * 1024;
 /** What a stream's receive window grows to while the application keeps up. */
 const MAX_STREAM_WINDOW = 4 * 1024 * 1024;
 /** A stream that carries more than this within BULK_EPOCH_MS is bulk: newcomers stay away from its tunnel. */
@@ -42,7 +35,7 @@ const REASON_HEADER = 'x-postern-reason';
  * One CONNECT stream of a tunnel, joined to an application's socket, or opened as a channel. Half-close is carried across, an abort on one side
  * aborts the other. ALWAYS: bytes count against the stream's receive window until the application's socket or the channel's handler has taken them.
  */
-export class TunnelStream implements EventHandler, Http2Stream {
+export class TunnelStream implements Http2Stream {
   readonly tunnel: Tunnel;
   readonly id: number;
   owner: StreamOwner | null = null;
@@ -51,21 +44,19 @@ export class TunnelStream implements EventHandler, Http2Stream {
   sendWindow: number;
   readonly #output: FrameOutput;
   readonly #inbox: StreamInbox;
-  /** -1 until the application's socket is attached. */
-  #fd = -1;
+  /** The application's socket; null until it is attached, and once it is closed or taken back. */
+  #socket: StreamSocket | null = null;
   /** In place of a socket. */
   #channel: StreamChannel | null = null;
   /** Server: CONNECT came. */
   #requested = false;
-  /** Client: the first bytes sent before the answer; null once it came. */
-  #replay: Buffer[] | null = null;
-  #replayBytes = 0;
   #answered = false;
   /** Waits for window or for room in the tunnel: the socket is not read. */
   stalled = false;
   #localEnded = false;
   #peerEnded = false;
-  #writeEnded = false;
+  /** All that the peer sent was delivered, and its end. */
+  #readEnded = false;
   #over = false;
   #epochStart = 0;
   #epochBytes = 0;
@@ -89,7 +80,7 @@ export class TunnelStream implements EventHandler, Http2Stream {
 
   /** Whether the application is connected, or the channel is open. */
   get joined(): boolean {
-    return this.#fd >= 0 || this.#channel !== null;
+    return this.#socket !== null || this.#channel !== null;
   }
 
   /** Both sides have ended as far as HTTP/2 goes (RFC 9113, 5.1: closed), though the application may still have bytes to take. */
@@ -97,6 +88,12 @@ export class TunnelStream implements EventHandler, Http2Stream {
     return this.#localEnded && this.#peerEnded;
   }
 
+  /** Our side has sent END_STREAM. */
+  get localEnded(): boolean {
+    return this.#localEnded;
+  }
+
+  /** CONNECT was answered by 200, or the server has joined something. */
   get answered(): boolean {
     return this.#answered;
   }
@@ -138,88 +135,18 @@ export class TunnelStream implements EventHandler, Http2Stream {
       this.tunnel.loop.close(fd);
       return;
     }
-    this.#fd = fd;
     this.whenHeld = null;
-    if (this.tunnel.isClient) {
-      this.#replay = [];
-      for (const bytes of replay) this.#sendReplay(bytes);
-    } else this.#answered = true;
-    if (this.#over) return;
-    this.tunnel.loop.adopt(fd, EPOLLIN, this);
-    if (this.#inbox.bytes > 0 || this.#peerEnded) this.#drain();
-    if (!this.#over) this.#rearm();
-  }
-
-  #sendReplay(bytes: Buffer): void {
-    if (this.#over) return;
-    this.#replay?.push(bytes);
-    this.#replayBytes += bytes.length;
-    const output = this.#output;
-    const fits = bytes.length <= Math.min(this.sendWindow, output.sendWindow, output.peerMaxFrame);
-    const at = fits ? output.reserveData(bytes.length + FRAME_HEADER) : -1;
-    if (at < 0) {
-      this.abort('no room to send again what the first endpoint did not take', ErrorCode.CANCEL);
-      return;
-    }
-    output.copyIn(bytes, at + FRAME_HEADER);
-    output.commitData(this, at, bytes.length, false);
-    this.bytesToPeer += bytes.length;
+    if (!this.tunnel.isClient) this.#answered = true;
+    const socket = new StreamSocket(this, this.#inbox, fd);
+    this.#socket = socket;
+    socket.begin(replay);
   }
 
   /** Client: gives the application's socket back, with the bytes that were read from it, after a refusal or before the tunnel was there. */
-  takeSocket(): { fd: number; replay: readonly Buffer[]; ended: boolean } | null {
-    if (this.#fd < 0 || this.#replay === null) return null;
-    const taken = { fd: this.#fd, replay: this.#replay, ended: this.#localEnded };
-    this.tunnel.loop.rearm(this.#fd, 0);
-    this.#fd = -1;
+  takeSocket(): TakenSocket | null {
+    const taken = this.#socket?.take() ?? null;
+    if (taken !== null) this.#socket = null;
     return taken;
-  }
-
-  onEvents(mask: number): void {
-    if (this.#over) return;
-    if ((mask & EPOLLOUT) !== 0 && this.#inbox.bytes > 0) this.#drain();
-    if (!this.#over && !this.#localEnded && (mask & (EPOLLIN | EPOLLERR | EPOLLHUP)) !== 0) this.#readApplication();
-    if (!this.#over && (mask & EPOLLERR) !== 0 && this.#localEnded) this.abort('application reset', ErrorCode.CANCEL);
-    if (!this.#over) this.#rearm();
-  }
-
-  onFault(): void {
-    this.abort('internal error', ErrorCode.INTERNAL_ERROR);
-  }
-
-  #readApplication(): void {
-    const output = this.#output;
-    let most = Math.min(QUANTUM, this.sendWindow, output.sendWindow, output.peerMaxFrame);
-    if (!this.#answered) most = Math.min(most, OPTIMISTIC_BYTES - this.#replayBytes);
-    if (most <= 0) {
-      this.stalled = true;
-      return;
-    }
-    const at = output.reserveData(most + FRAME_HEADER);
-    if (at < 0) {
-      if (!this.#over) this.stalled = true;
-      return;
-    }
-    const n = readInto(this.#fd, output.stagingAddress + at + FRAME_HEADER, most);
-    if (n > 0) {
-      if (!this.#answered) this.#keepForReplay(output.copyOut(at + FRAME_HEADER, n));
-      output.commitData(this, at, n, false);
-      this.count(n);
-      this.bytesToPeer += n;
-    } else if (n === 0) {
-      this.#localEnded = true;
-      output.commitData(this, at, 0, true);
-      this.#finishIfDone();
-    } else {
-      const code = errno();
-      if (code !== Errno.EAGAIN && code !== Errno.EINTR)
-        this.abort(`application: ${errnoName(code)}`, ErrorCode.CANCEL);
-    }
-  }
-
-  #keepForReplay(bytes: Buffer): void {
-    this.#replay?.push(bytes);
-    this.#replayBytes += bytes.length;
   }
 
   /** Bytes went either way. */
@@ -263,7 +190,7 @@ export class TunnelStream implements EventHandler, Http2Stream {
     if (this.#over || this.#answered) return;
     if (status === 200) {
       this.#answered = true;
-      this.#replay = null;
+      this.#socket?.answered();
       this.owner?.onResponse(status, headers);
       this.#channel?.answered();
       this.unstall();
@@ -278,7 +205,7 @@ export class TunnelStream implements EventHandler, Http2Stream {
 
   /** Client, before the answer: the owner may take the socket back. */
   #offerSocket(): void {
-    if (!this.#over && this.#replay !== null) this.owner?.onResponse(0, []);
+    if (!this.#over && this.#socket?.returnable === true) this.owner?.onResponse(0, []);
   }
 
   deliver(from: NativeBuffer, start: number, end: number): void {
@@ -294,19 +221,12 @@ export class TunnelStream implements EventHandler, Http2Stream {
       this.#channel.deliver(from, start, end);
       return;
     }
-    let taken = 0;
-    if (this.#fd >= 0 && this.#inbox.bytes === 0) {
-      taken = writeFrom(this.#fd, from.address + start, length);
-      if (taken < 0) {
-        if (!this.#mayRetryWrite()) return;
-        taken = 0;
-      }
-      this.#inbox.credit(taken);
-      if (taken === length) return;
+    if (this.#socket !== null) {
+      this.#socket.deliver(from, start, end);
+      return;
     }
-    this.#inbox.hold(from, start + taken, end);
-    if (this.#fd >= 0) this.#rearm();
-    else this.whenHeld?.();
+    this.#inbox.hold(from, start, end);
+    this.whenHeld?.();
   }
 
   onPadding(bytes: number): void {
@@ -315,53 +235,25 @@ export class TunnelStream implements EventHandler, Http2Stream {
     this.#inbox.credit(bytes);
   }
 
-  /** @returns false where the application's socket is dead (the stream is then aborted). */
-  #mayRetryWrite(): boolean {
-    const code = errno();
-    if (code === Errno.EAGAIN || code === Errno.EINTR) return true;
-    this.abort(`application: ${errnoName(code)}`, ErrorCode.CANCEL);
-    return false;
-  }
-
-  #drain(): void {
-    this.#drainInbox();
-    this.tunnel.connection.giveCredit();
-  }
-
-  #drainInbox(): void {
-    for (let first = this.#inbox.first; first !== null; first = this.#inbox.first) {
-      const taken = writeBytes(this.#fd, first);
-      if (taken < 0) {
-        this.#mayRetryWrite();
-        return;
-      }
-      this.lastActivity = this.tunnel.loop.now;
-      const all = taken === first.length;
-      this.#inbox.take(taken);
-      if (!all) return;
-    }
-    if (this.#peerEnded) this.#endWrite();
-  }
-
   /** END_STREAM from the peer. */
   onPeerEnd(): void {
     if (this.#over || this.#peerEnded) return;
     this.#peerEnded = true;
     this.#inbox.ended = true;
     if (this.#channel !== null) this.#channel.peerEnded();
-    else if (this.#fd < 0) this.whenHeld?.();
-    else if (this.#inbox.bytes === 0) this.#endWrite();
+    else if (this.#socket !== null) this.#socket.peerEnded();
+    else this.whenHeld?.();
   }
 
-  /** The channel has sent END_STREAM. */
-  channelSentEnd(): void {
+  /** The socket or the channel has sent END_STREAM. */
+  sentEnd(): void {
     this.#localEnded = true;
     this.#finishIfDone();
   }
 
-  /** The channel has delivered everything up to the peer's end. */
-  channelReadEnd(): void {
-    this.#writeEnded = true;
+  /** The socket or the channel has delivered everything up to the peer's end. */
+  readEnd(): void {
+    this.#readEnded = true;
     this.#finishIfDone();
   }
 
@@ -372,16 +264,8 @@ export class TunnelStream implements EventHandler, Http2Stream {
     this.#end('closed', '', ErrorCode.NO_ERROR);
   }
 
-  #endWrite(): void {
-    if (this.#writeEnded) return;
-    this.#writeEnded = true;
-    // Where the application has ended as well, the close that follows says it all.
-    if (!this.#localEnded) shutdownWrite(this.#fd);
-    this.#finishIfDone();
-  }
-
   #finishIfDone(): void {
-    if (this.#localEnded && this.#writeEnded) this.#end('closed', '', ErrorCode.NO_ERROR);
+    if (this.#localEnded && this.#readEnded) this.#end('closed', '', ErrorCode.NO_ERROR);
   }
 
   /** RST_STREAM from the peer. */
@@ -390,7 +274,7 @@ export class TunnelStream implements EventHandler, Http2Stream {
     if (code === ErrorCode.NO_ERROR && this.#peerEnded && this.joined) {
       // RFC 9113, 8.1: it is done and wants no more of us; what it sent before its end is still delivered.
       this.#localEnded = true;
-      if (this.#fd >= 0) this.#rearm();
+      this.#socket?.rearm();
       this.#channel?.writeNoMore();
       this.#finishIfDone();
       return;
@@ -412,7 +296,7 @@ export class TunnelStream implements EventHandler, Http2Stream {
       this.tunnel.loop.arm(new Timer(() => this.abort(reason, -1)), LINGER_MS);
       return;
     }
-    if (this.#replayBytes === 0 && !this.#localEnded) this.#offerSocket();
+    if (this.#socket?.unused === true && !this.#localEnded) this.#offerSocket();
     this.#end('aborted', reason, -1);
   }
 
@@ -449,12 +333,7 @@ export class TunnelStream implements EventHandler, Http2Stream {
     this.#channel?.pump();
     if (!this.stalled || this.#over) return;
     this.stalled = false;
-    if (this.#fd >= 0) this.#rearm();
-  }
-
-  #rearm(): void {
-    const mask = (this.#localEnded || this.stalled ? 0 : EPOLLIN) | (this.#inbox.bytes > 0 ? EPOLLOUT : 0);
-    this.tunnel.loop.rearm(this.#fd, mask);
+    this.#socket?.rearm();
   }
 
   /** @param code RST_STREAM to send; NO_ERROR where none is needed, -1 where the peer has ended it or is gone. */
@@ -469,11 +348,8 @@ export class TunnelStream implements EventHandler, Http2Stream {
     }
     this.#inbox.clear();
     this.whenHeld = null;
-    if (this.#fd >= 0) {
-      if (how !== 'closed') resetOnClose(this.#fd);
-      this.tunnel.loop.close(this.#fd);
-      this.#fd = -1;
-    }
+    this.#socket?.close(how === 'closed');
+    this.#socket = null;
     this.tunnel.connection.forget(this);
     this.#channel?.closed(how === 'closed' ? null : detail);
     this.owner?.onEnd(how, detail);

@@ -1,11 +1,6 @@
 import { receiveMessageOnPort } from 'node:worker_threads';
 import { messageOf, PosternError } from '../../mesh/errors.ts';
-import type { PolicyResource, RejectedResource } from '../../mesh/resources.ts';
-
-import { compileAuthentication } from '../../policy/authentication.ts';
-import { compilePolicies } from '../../policy/authorization.ts';
-import { readJwtRules } from '../../policy/tokens/jwt-rule.ts';
-import type { JsonObject, PolicyMesh, PolicyWorkload } from '../../policy/types.ts';
+import type { RejectedResource } from '../../mesh/resources.ts';
 import { AccessLog } from '../connection/access-log.ts';
 import type { DataPlane } from '../connection/data-plane.ts';
 import { MeshTls } from '../connection/mesh-tls.ts';
@@ -18,19 +13,17 @@ import { TraceSource } from '../connection/trace-context.ts';
 import { WorkerMetrics } from '../connection/worker-metrics.ts';
 import { StagingPool } from '../http2/staging.ts';
 import { Application } from '../inbound/application.ts';
-import { connectBy } from '../inbound/application-connect.ts';
-import { ApplicationPool } from '../inbound/application-pool.ts';
+import { ApplicationConnection } from '../inbound/application-connection.ts';
+import { ApplicationPools } from '../inbound/application-pools.ts';
 import { Authorizer } from '../inbound/authorizer.ts';
 import { PortProtocols } from '../inbound/port-protocols.ts';
 import { RedirectedServer } from '../inbound/redirected-server.ts';
 import type { InboundServices } from '../inbound/services.ts';
 import { TokenAuthenticator } from '../inbound/token-authenticator.ts';
 import { TunnelServer } from '../inbound/tunnel-server.ts';
-import { Errno, errnoName } from '../native/errno.ts';
 import { checkPlatform } from '../native/library.ts';
 import { releaseFreeMemory } from '../native/memory.ts';
 import { RandomPool } from '../native/random.ts';
-import { readRoot } from '../native/x509.ts';
 import { OutboundServer } from '../outbound/outbound-server.ts';
 import { TunnelPool } from '../outbound/tunnel-pool.ts';
 import { formatBaggage } from '../protocol/baggage.ts';
@@ -38,8 +31,10 @@ import { MeshView, type ViewVersions } from '../protocol/mesh-view.ts';
 import { Loop } from '../reactor/loop.ts';
 import { Timer } from '../reactor/timers.ts';
 import { HeapMode, V8_HEAP } from './heap-mode.ts';
+import { openListener } from './listen.ts';
 import { WorkerLog } from './log.ts';
-import type { FromWorker, SocketAddress, ToWorker, WorkerStart } from './messages.ts';
+import type { FromWorker, ToWorker, WorkerStart } from './messages.ts';
+import { checkPolicy, checkRoot } from './resource-checks.ts';
 
 const TICK_MS = 1_000;
 /** How often live connections tell their bytes, in ticks. */
@@ -49,34 +44,6 @@ const SWEEP_TICKS = 30;
 const TRIM_TICKS = 120;
 /** Connections listed for the admin port at most. */
 const MAX_LISTED = 1_000;
-
-/** Why a policy cannot be enforced; null where it can. The control plane has validated it already; here it is enough, and cheaper, to compile it. */
-function checkPolicy(policy: PolicyResource, { namespace, labels }: PolicyWorkload): string | null {
-  const mesh: PolicyMesh = {
-    trustDomain: 'cluster.local',
-    trustDomainAliases: [],
-    rootNamespace: 'istio-system',
-    defaultAction: 'ALLOW',
-    pathNormalization: 'BASE',
-    extensionProviders: [],
-  };
-  try {
-    if (policy.kind === 'RequestAuthentication') {
-      readJwtRules(policy.object as JsonObject);
-      return null;
-    }
-    const compile = policy.kind === 'AuthorizationPolicy' ? compilePolicies : compileAuthentication;
-    compile([policy.object as JsonObject], { namespace, labels }, mesh);
-    return null;
-  } catch (error) {
-    return messageOf(error);
-  }
-}
-
-function checkRoot(pem: string): string | null {
-  const root = readRoot(pem);
-  return 'reason' in root ? root.reason : null;
-}
 
 /** The composition root of a data-plane thread: makes the parts, hands them what the control thread sends, and turns the loop. */
 export class DataPlaneWorker {
@@ -150,7 +117,10 @@ export class DataPlaneWorker {
       authorizer: new Authorizer(this.#plane),
       tokens: new TokenAuthenticator(this.#plane),
       application: new Application(config, now),
-      pool: new ApplicationPool({ loop: this.#loop, metrics, limits: config.http }, connectBy(this.#plane)),
+      pools: new ApplicationPools(
+        { loop: this.#loop, metrics, limits: config.http },
+        (place, owner) => new ApplicationConnection(this.#plane, place, owner),
+      ),
       ports: new PortProtocols(this.#plane),
     };
     this.#pool = new TunnelPool(this.#plane);
@@ -191,23 +161,15 @@ export class DataPlaneWorker {
   #listen(): void {
     const { inbound, outbound, upstreams } = this.#start.config;
     const mayAccept = (): boolean => this.#mayAccept();
-    const open = (what: string, at: SocketAddress | null, listen: (at: SocketAddress) => void): void => {
-      if (at === null) return;
-      try {
-        listen(at);
-      } catch (error) {
-        throw new PosternError('ERR_LISTEN', `${what}: cannot listen on ${at.address}:${at.port}: ${adviceFor(error)}`);
-      }
-    };
-    open('inbound.tunnel', inbound.tunnel, (at) => {
+    openListener('inbound.tunnel', inbound.tunnel, (at) => {
       this.#tunnels = new TunnelServer(this.#plane, this.#inbound, at, mayAccept);
     });
-    open('inbound.listen', inbound.listen, (at) => {
+    openListener('inbound.listen', inbound.listen, (at) => {
       this.#redirected = new RedirectedServer(this.#plane, this.#inbound, at, mayAccept);
     });
-    open('outbound.listen', outbound.listen, (at) => this.#outbound.listenRedirected(at));
+    openListener('outbound.listen', outbound.listen, (at) => this.#outbound.listenRedirected(at));
     for (const { listen, service, port } of upstreams) {
-      open(`upstream ${service}:${port}`, listen, (at) => this.#outbound.listenUpstream(at, service, port));
+      openListener(`upstream ${service}:${port}`, listen, (at) => this.#outbound.listenUpstream(at, service, port));
     }
   }
 
@@ -267,16 +229,29 @@ export class DataPlaneWorker {
         rejected.push({ key: 'TrustBundle/roots', reason: messageOf(error) });
       }
     }
-    this.#inbound.tokens.refresh();
-    if (policies) this.#inbound.authorizer.refresh();
+    this.#each(() => this.#inbound.tokens.refresh());
+    if (policies) this.#each(() => this.#inbound.authorizer.refresh());
     if (trust || policies) {
       // Streams first: each is told why it ends; then the tunnels of peers that are not trusted any more.
-      table.reconsiderAll();
-      this.#tunnels?.reconsider();
-      this.#pool.reconsider();
-      this.#outbound.reconsider();
+      this.#each(
+        () => table.reconsiderAll((error) => this.#fault(error)),
+        () => this.#tunnels?.reconsider(),
+        () => this.#pool.reconsider(),
+        () => this.#outbound.reconsider(),
+      );
     }
     return rejected;
+  }
+
+  /** NEVER keeps an exception in one step a policy or a revocation from the others. */
+  #each(...steps: readonly (() => void)[]): void {
+    for (const step of steps) {
+      try {
+        step();
+      } catch (error) {
+        this.#fault(error);
+      }
+    }
   }
 
   #answer(what: 'connections' | 'resources'): unknown {
@@ -313,7 +288,7 @@ export class DataPlaneWorker {
       this.#plane.staging.trim();
       releaseFreeMemory();
     }
-    const unsent = this.#pool.hasUnsent || this.#tunnels?.hasUnsent === true;
+    const unsent = this.#loop.undelivered > 0 || this.#pool.hasUnsent || this.#tunnels?.hasUnsent === true;
     if (this.#draining && table.size === 0 && !unsent) this.#finishDrain();
     else this.#loop.arm(this.#tick, this.#draining ? TICK_MS / 10 : TICK_MS);
   }
@@ -334,7 +309,7 @@ export class DataPlaneWorker {
     this.#loop.cancel(this.#drainDeadline);
     this.#loop.cancel(this.#tick);
     const forced = this.#plane.table.terminateAll('DRAIN', 'closed at the drain deadline');
-    this.#inbound.pool.close('drained');
+    this.#inbound.pools.close('drained');
     this.#pool.drain();
     this.#tunnels?.close('drained');
     this.#plane.accessLog.flush();
@@ -351,15 +326,4 @@ export class DataPlaneWorker {
     const stack = error instanceof Error ? error.stack : String(error);
     this.#log.write('error', 'internal error: please report it with this stack', { stack });
   }
-}
-
-function adviceFor(error: unknown): string {
-  const code = (error as { errno?: number }).errno ?? 0;
-  if (code === Errno.EADDRINUSE)
-    return 'the address is in use (EADDRINUSE): end what listens there, or change the configuration';
-  if (code === Errno.EACCES || code === Errno.EPERM) {
-    return `no privilege (${errnoName(code)}): ports below 1024 need CAP_NET_BIND_SERVICE`;
-  }
-  if (code === Errno.EADDRNOTAVAIL) return 'the address is not one of this machine (EADDRNOTAVAIL)';
-  return messageOf(error);
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { PosternError } from '../../mesh/errors.ts';
 import type { ProxyConfig } from '../../proxy/config.ts';
 import { parseConfig } from '../../proxy/config-file.ts';
-import { HTTP_LIMITS } from './support/data-plane.ts';
+import { HTTP_LIMITS } from './support/http-limits.ts';
 
 const BASE = `workload: { name: orders-1, namespace: shop, serviceAccount: orders }
 controlPlane: { address: "https://127.0.0.1:15012", caFile: ./ca.pem }

@@ -81,6 +81,14 @@ describe('what a room may know', () => {
     expect(described(strangers)).toEqual([]);
   });
 
+  test.each(['yaml', 'commander', 'undici'])('the running sidecar does not load %s', (heavy) => {
+    const loaded = new Set(['cli/sidecar/entry.ts']);
+    for (const file of loaded)
+      for (const { from, to, typeOnly } of imports) if (from === file && !typeOnly) loaded.add(to);
+    expect(loaded).toContain('proxy/main.ts');
+    expect(loaded).not.toContain(heavy);
+  });
+
   test('the control plane knows nothing of the proxy', () => {
     const strangers = within('control-plane/').filter(({ to }) => to.startsWith('proxy/'));
     expect(described(strangers)).toEqual([]);

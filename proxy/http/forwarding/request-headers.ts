@@ -15,6 +15,9 @@ import { setClientCertificate } from './client-certificate.ts';
  * | x-istio-attributes        | removed                                        | removed                      |             |
  * | x-envoy-* but for KEPT    | removed: they steer proxies or tell of peers   | removed                      | peer metadata removed |
  * | output headers of tokens  | the client's copies removed (TokenAuthenticator) |                            |             |
+ *
+ * What is removed from heads is removed from interim responses and from trailers, too. To many applications (CGI and its heirs) `_` and `-` are one:
+ * names between proxies are known by either; of x-forwarded-* the codecs refuse the other spelling.
  */
 
 /** What gateways tell applications; it steers nothing. */
@@ -27,9 +30,14 @@ const KEPT: ReadonlySet<string> = new Set([
 
 const LETTER_X = 120;
 
+function folded(name: string): string {
+  return name.includes('_') ? name.replaceAll('_', '-') : name;
+}
+
 /** Whether a request header (in lower case) is between proxies, so that neither side may send it through a sidecar. */
-export function isInternalHeader(name: string): boolean {
-  if (name.charCodeAt(0) !== LETTER_X) return false;
+export function isInternalHeader(header: string): boolean {
+  if (header.charCodeAt(0) !== LETTER_X) return false;
+  const name = folded(header);
   if (name.startsWith('x-envoy-')) return !KEPT.has(name);
   return name.startsWith('x-postern-') || name === 'x-istio-attributes';
 }
@@ -37,8 +45,10 @@ export function isInternalHeader(name: string): boolean {
 const RESPONSE_INTERNAL = ['x-envoy-peer-metadata', 'x-envoy-peer-metadata-id', 'x-envoy-decorator-operation'];
 
 /** A response must not tell an Istio sidecar who answered, nor look like an answer of our own. */
-export function isInternalResponseHeader(name: string): boolean {
-  return name.charCodeAt(0) === LETTER_X && (name.startsWith('x-postern-') || RESPONSE_INTERNAL.includes(name));
+export function isInternalResponseHeader(header: string): boolean {
+  if (header.charCodeAt(0) !== LETTER_X) return false;
+  const name = folded(header);
+  return name.startsWith('x-postern-') || RESPONSE_INTERNAL.includes(name);
 }
 
 /** A request from a peer, before tokens and policies are looked at. @param clientCertificate of `formatClientCertificate`; null: none was shown */
@@ -55,8 +65,15 @@ export function editOutboundRequest(head: Fields): void {
   if (!head.has('x-forwarded-proto')) head.put('x-forwarded-proto', 'http');
 }
 
-export function editResponse(head: Fields): void {
-  head.removeWhere(isInternalResponseHeader);
+/** Of either direction; what tokens say is for whoever verifies them to remove. */
+export function editRequestTrailers(trailers: Fields): void {
+  trailers.removeWhere(isInternalHeader);
+  setClientCertificate(trailers, null);
+}
+
+/** A head, an interim one too, or trailers. */
+export function editResponse(fields: Fields): void {
+  fields.removeWhere(isInternalResponseHeader);
 }
 
 /**

@@ -34,12 +34,16 @@ const MAX_INFORMATIONAL = 32;
 /** The session towards whoever asked watches over the same idleness, and comes first: it knows by which name it goes. */
 const IDLE_GRACE_MS = 1_000;
 
+/** Schemes whose credentials a server takes for the connection's, not the request's (RFC 4559, section 6): who comes next on it would be taken for this caller. */
+const CONNECTION_CREDENTIALS = /(?:^|,)\s*(?:ntlm|negotiate)(?:\s|$)/i;
+
 /** `idle`: no request is under way; `head`: of its response; `body`; `raw`: no HTTP any more. */
 type Phase = 'idle' | 'head' | 'body' | 'raw' | 'over';
 
 /**
  * An HTTP/1 connection to whoever answers (RFC 9112): one request at a time. ALWAYS: it carries another only after a response that was complete, that
- * allows it, and whose request was sent in full. NEVER are bytes taken for a response that came before their request had left.
+ * allows it, and whose request was sent in full and left no credentials on the connection. NEVER are bytes taken for a response that came before their
+ * request had left.
  */
 export class Http1ClientSession
   extends MessageReader<Http1ResponseHead>
@@ -52,6 +56,8 @@ export class Http1ClientSession
   #exchange: Http1ClientExchange | null = null;
   /** The response under way allows another request after it. */
   #persists = false;
+  /** The connection is this caller's from now on. */
+  #claimed = false;
   #informational = 0;
   /** `channel.bytesWritten` before the request under way. */
   #sentBefore = 0;
@@ -106,6 +112,8 @@ export class Http1ClientSession
     const wire = wireBuffer(head.encodedBytes());
     const end = head.encode(wire.bytes, 0, framing, ends && head.upgrade !== null ? 'upgrade' : 'keep-alive');
     const exchange = new Http1ClientExchange(this, head, ends, events);
+    const credentials = head.get('authorization');
+    this.#claimed = credentials !== null && CONNECTION_CREDENTIALS.test(credentials);
     this.#exchange = exchange;
     this.#phase = 'head';
     this.#informational = 0;
@@ -198,7 +206,7 @@ export class Http1ClientSession
       else exchange.events.onInformational(head);
       return;
     }
-    this.#persists = keepAlive;
+    this.#persists = keepAlive && !this.#claimed;
     if (framing === RAW) this.#becomeRaw(exchange, head);
     else if (framing === NO_BODY) this.#complete(exchange, head, null, more);
     else {

@@ -54,7 +54,7 @@ export class Http1ServerExchange implements ServerExchange {
   /** The response is complete, or the connection is gone. */
   #over = false;
   /** What nobody listened to. */
-  #missed: { readonly detail: string; readonly fault: Fault } | null = null;
+  #missed: { readonly detail: string; readonly fault: Fault; readonly status: number } | null = null;
 
   constructor(carrier: ExchangeCarrier, head: Http1RequestHead, bodyless: boolean) {
     this.#carrier = carrier;
@@ -74,16 +74,18 @@ export class Http1ServerExchange implements ServerExchange {
   receive(events: RequestEvents): void {
     this.events = events;
     const missed = this.#missed;
-    if (missed !== null) this.#carrier.later(() => events.onRequestAborted(missed.detail, missed.fault));
-    else if (!this.#paused) this.#carrier.onListening();
+    if (missed !== null) {
+      const { detail, fault, status } = missed;
+      this.#carrier.later(() => events.onRequestAborted(detail, fault, status));
+    } else if (!this.#paused) this.#carrier.onListening();
   }
 
-  /** Of the session: whoever asked is gone, or is treated so. */
-  breakOff(detail: string, fault: Fault): void {
+  /** Of the session: whoever asked is gone, or is treated so. @param status of the response that the session has sent; 0: none */
+  breakOff(detail: string, fault: Fault, status: number): void {
     if (this.#over) return;
     this.#over = true;
-    if (this.events === null) this.#missed = { detail, fault };
-    else this.events.onRequestAborted(detail, fault);
+    if (this.events === null) this.#missed = { detail, fault, status };
+    else this.events.onRequestAborted(detail, fault, status);
   }
 
   get congested(): boolean {

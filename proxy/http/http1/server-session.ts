@@ -112,8 +112,11 @@ export class Http1ServerSession
     this.#enterOver();
     writeBytes(this.channel, closingReply(status, false));
     this.channel.finish();
-    this.#handler.onRejected({ status, detail: reason, head: null });
-    this.#handler.onSessionEnd(reason);
+    try {
+      this.#handler.onRejected({ status, detail: reason, head: null });
+    } finally {
+      this.#handler.onSessionEnd(reason);
+    }
   }
 
   protected onHead({ head, framing, keepAlive, expectContinue }: ParsedHead<Http1RequestHead>): void {
@@ -309,12 +312,11 @@ export class Http1ServerSession
   /** Ends the request under way before its response is complete. `status`: of a last response where none has begun; 0: nobody is there to read it. */
   #breakOff(status: number, detail: string, fault: Fault): void {
     const exchange = this.#exchange;
-    if (exchange !== null && (status === 0 || exchange.responded)) this.channel.abort(detail);
-    else {
-      if (exchange !== null) writeBytes(this.channel, closingReply(status, exchange.head.method === 'HEAD'));
-      this.channel.finish();
-    }
-    this.#end(detail, fault);
+    const answers = exchange !== null && status !== 0 && !exchange.responded;
+    if (answers) writeBytes(this.channel, closingReply(status, exchange.head.method === 'HEAD'));
+    if (answers || exchange === null) this.channel.finish();
+    else this.channel.abort(detail);
+    this.#end(detail, fault, answers ? status : 0);
   }
 
   /** Between two requests, or after the last. */
@@ -324,13 +326,13 @@ export class Http1ServerSession
     this.#end(detail, 'disconnect');
   }
 
-  #end(detail: string, fault: Fault): void {
+  #end(detail: string, fault: Fault, status = 0): void {
     if (this.over) return;
     const exchange = this.#exchange;
     this.#exchange = null;
     this.#enterOver();
     try {
-      exchange?.breakOff(detail, fault);
+      exchange?.breakOff(detail, fault, status);
     } finally {
       this.#handler.onSessionEnd(detail);
     }

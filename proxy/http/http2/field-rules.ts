@@ -1,4 +1,5 @@
 import type { HeaderList } from '../../protocol/hpack/header-list.ts';
+import { isLookAlike } from '../../protocol/http1/field-names.ts';
 import { isLowerCaseToken, isValueByte, SPACE, TAB } from '../../protocol/http1/grammar.ts';
 import type { Field } from './fields.ts';
 
@@ -68,6 +69,7 @@ export function readFields(headers: HeaderList, from: number, own: OwnFields, is
     own.bytes += name.length + value.length;
     if (name.charCodeAt(0) === 0x3a) return 'a pseudo-header field is unknown, doubled or out of place';
     if (!isLowerCaseToken(name)) return 'a field name is not admissible';
+    if (isLookAlike(name)) return 'a field name spelt with _ that others take for one of ours';
     if (!isFieldValue(value)) return `the value of ${name} is not admissible`;
     if (isConnectionSpecific(name)) return `${name} has no place in HTTP/2`;
     let fault: string | null = null;

@@ -33,8 +33,9 @@ export class Http2ServerExchange extends ExchangeStream implements ServerExchang
   #events: RequestEvents | null = null;
   /** The final response has begun. */
   #responded = false;
-  /** It ended before anybody listened. */
-  #aborted: { readonly detail: string; readonly fault: AbortFault } | null = null;
+  /** It ended before it was complete. `status`: of the response that was sent in place of another; 0: none. */
+  #aborted: { readonly detail: string; readonly fault: AbortFault; readonly status: number } | null = null;
+  #lastWord = 0;
 
   constructor(connection: HttpConnection, id: number, sendWindow: number, owner: ServerExchangeOwner) {
     super(connection, id, sendWindow);
@@ -94,7 +95,7 @@ export class Http2ServerExchange extends ExchangeStream implements ServerExchang
 
   protected onBroken(kind: BreakKind, detail: string): void {
     const fault = kind === 'fault' ? 'protocol' : kind === 'timeout' ? 'timeout' : 'disconnect';
-    this.#aborted = { detail, fault };
+    this.#aborted = { detail, fault, status: this.#lastWord };
     if (this.#events !== null) this.#tellLater();
   }
 
@@ -103,16 +104,28 @@ export class Http2ServerExchange extends ExchangeStream implements ServerExchang
     this.connection.loop.later(() => {
       const [events, aborted] = [this.#events, this.#aborted];
       this.#events = null;
-      if (aborted !== null) events?.onRequestAborted(aborted.detail, aborted.fault);
+      if (aborted !== null) events?.onRequestAborted(aborted.detail, aborted.fault, aborted.status);
     });
   }
 
-  /** Silent for too long, where it is the client that is waited for: its body, or its window. */
+  /**
+   * Silent for too long. Where it is the client that is waited for, its body or its window, that is the end of it. A response is waited for by
+   * whoever the request was sent to; but perhaps it was sent to nobody yet: no request waits for ever.
+   */
   check(now: number): void {
     const { streamIdleTimeoutMs } = this.#owner.limits;
-    if (streamIdleTimeoutMs === 0 || now - this.lastActivity <= streamIdleTimeoutMs) return;
-    const waits = this.outbox.waits || (!this.peerEnded && !this.held);
-    if (waits) this.break('timeout', `no bytes for ${streamIdleTimeoutMs} ms`, ErrorCode.CANCEL);
+    const silent = now - this.lastActivity;
+    if (streamIdleTimeoutMs === 0 || silent <= streamIdleTimeoutMs) return;
+    const detail = `no bytes for ${streamIdleTimeoutMs} ms`;
+    if (this.outbox.waits || (!this.peerEnded && !this.held)) this.break('timeout', detail, ErrorCode.CANCEL);
+    else if (!this.#responded && silent > 2 * streamIdleTimeoutMs) this.#expire(detail);
+  }
+
+  #expire(detail: string): void {
+    this.#responded = true;
+    this.#lastWord = 504;
+    this.connection.output.sendHeaders(this.id, replyList({ status: 504, headers: [], body: '' }, 0), true);
+    this.break('timeout', detail, this.peerEnded ? -1 : ErrorCode.NO_ERROR);
   }
 
   // ---- the response ----

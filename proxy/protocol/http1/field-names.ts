@@ -155,6 +155,11 @@ export function specialField(bytes: Buffer, start: number, length: number, hash:
   return NO_LOOK_ALIKES.includes(name) ? LOOK_ALIKE : OTHER;
 }
 
+/** Whether a name with `_` is taken for another by gateways that do not tell it from `-`. @param name in lower case */
+export function isLookAlike(name: string): boolean {
+  return name.includes('_') && NO_LOOK_ALIKES.includes(name.replaceAll('_', '-'));
+}
+
 /** Whether it is the codec that writes this field. @param name in lower case @param hash its hash */
 export function isCodecField(name: string, hash: number): boolean {
   const id = slots[hash & (SLOTS - 1)] ?? OTHER;

@@ -126,7 +126,8 @@ describe('HTTP/1.1 through two sidecars', () => {
     const { client, servers } = await meshOf('http', [app]);
     const underWay = await Client.dial(client.upstream);
     underWay.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
-    await eventually(() => app.requests === 1, { what: 'the request' });
+    // Before that it would be answered by 503.
+    expect(await underWay.answered()).toBe(true);
     const spiffeIds = [servers[0]?.identity ?? ''];
     await client.push({ kind: 'Revocations', name: 'revoked', spiffeIds, serials: [] });
     expect(await underWay.closed).toBe('ECONNRESET');

@@ -128,6 +128,13 @@ describe('outliers', () => {
     expect(spread(balancer, 300, BASE_EJECTION_MS).a).toBeGreaterThan(50);
   });
 
+  test('an ejected one is chosen rather than the one to avoid', () => {
+    const balancer = balancerOf('a', 'b');
+    for (let i = 0; i < CONSECUTIVE_FAILURES; i++) balancer.unreachable('a', 0);
+    expect(spread(balancer, 3, 0)).toEqual({ b: 3 });
+    expect(spread(balancer, 3, 0, pickNamed(balancer, 'b', 0))).toEqual({ a: 3 });
+  });
+
   test('a success between them lets one stay', () => {
     const balancer = balancerOf('a', 'b', 'c');
     fail(balancer, 'a', 0, CONSECUTIVE_FAILURES - 1);

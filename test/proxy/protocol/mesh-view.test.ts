@@ -256,6 +256,50 @@ describe('settings, trust, revocations and policies', () => {
     reason = 'spec.rules[0]: no';
     expect(upsert(view, { ...policy, object: {} })).toEqual([{ key: 'AuthorizationPolicy/shop/p', reason }]);
     expect(view.policies()).toEqual([policy]);
+    expect(view.lacksPolicy).toBe(false);
+  });
+
+  describe('a policy that is rejected while none of its name is in force is missing', () => {
+    const rejecting = (): { readonly view: MeshView; accept(): void } => {
+      let reason: string | null = 'no';
+      const view = new MeshView(() => reason, checkRoot);
+      upsert(view, policy);
+      return { view, accept: () => (reason = null) };
+    };
+    const removes = ['AuthorizationPolicy/shop/p'] as const;
+
+    test('which is a change of the policies', () => {
+      const { view } = rejecting();
+      expect([view.lacksPolicy, view.versions.policies]).toEqual([true, 1]);
+    });
+
+    test('until a good one comes', () => {
+      const { view, accept } = rejecting();
+      accept();
+      upsert(view, policy);
+      expect(view.lacksPolicy).toBe(false);
+    });
+
+    test('until it is removed', () => {
+      const { view } = rejecting();
+      view.applyDelta({ full: false, upserts: [], removes: [...removes] });
+      expect([view.lacksPolicy, view.versions.policies]).toEqual([false, 2]);
+    });
+
+    test('until a full delta does without it', () => {
+      const { view } = rejecting();
+      view.applyDelta({ full: true, upserts: [], removes: [] });
+      expect(view.lacksPolicy).toBe(false);
+    });
+
+    test('also where it cannot even be read, but not a resource of another kind', () => {
+      const view = viewOf();
+      view.applyDelta({ full: false, upserts: [{ ...policy, object: 1 } as never], removes: [] });
+      expect(view.lacksPolicy).toBe(true);
+      const other = viewOf();
+      other.applyDelta({ full: false, upserts: [{ kind: 'Workload', name: 'shop/x' } as never], removes: [] });
+      expect(other.lacksPolicy).toBe(false);
+    });
   });
 });
 

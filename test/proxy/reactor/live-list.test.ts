@@ -25,6 +25,7 @@ test('a list has what was added and not deleted, once', () => {
       for (const item of items) {
         expect(list.has(item)).toBe(model.has(item));
         expect(other.has(item)).toBe(false);
+        expect(item.listIndex === -1).toBe(!model.has(item));
       }
     }),
   );

@@ -282,6 +282,30 @@ describe('a socket channel that is finished', () => {
     client.end();
   });
 
+  test('counts as undelivered until its reader has everything', async () => {
+    const host = await Host.start();
+    const client = await host.dial();
+    client.socket.pause();
+    await host.congest();
+    expect(await host.tell('undelivered')).toBe(0);
+    await host.tell('finish');
+    expect(await host.tell('undelivered')).toBe(1);
+    client.socket.resume();
+    await client.readToEnd();
+    expect(await host.tell('undelivered')).toBe(0);
+    client.end();
+  });
+
+  test('counts as undelivered no more where its reader has gone', async () => {
+    const host = await Host.start();
+    const client = await host.dial();
+    client.socket.pause();
+    await host.congest();
+    await host.tell('finish');
+    client.socket.resetAndDestroy();
+    await eventually(async () => (await host.tell('undelivered')) === 0, { what: 'it to be given up' });
+  });
+
   test('lets a peer that is still sending read the answer', async () => {
     const host = await Host.start();
     const client = await host.dial();

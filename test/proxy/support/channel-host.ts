@@ -125,6 +125,7 @@ hostLoop((loop, argument) => {
   };
   return {
     count: () => probes.length,
+    undelivered: () => loop.undelivered,
     state: (order): ChannelState => {
       const { channel, events, received, calls } = probeOf(order);
       const { congested, bytesRead, bytesWritten } = channel;

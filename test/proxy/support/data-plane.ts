@@ -5,6 +5,7 @@ import type { FromWorker, ToWorker, WorkerConfig } from '../../../proxy/worker/m
 import type { TcpAddress } from '../../support/apps.ts';
 import { eventually, within } from '../../support/eventually.ts';
 import { issueLeaf, type Signer } from '../../support/forge.ts';
+import { HTTP_LIMITS } from './http-limits.ts';
 
 export interface AccessLine {
   readonly direction: 'inbound' | 'outbound';
@@ -31,23 +32,6 @@ export interface DataPlaneOptions {
 const SERVICE_ACCOUNT_URI = (name: string): string => `spiffe://cluster.local/ns/shop/sa/${name}`;
 export const TUNNEL_PORT = 15_008;
 export const UPSTREAM_PORT = 7_401;
-
-/** The defaults of proxy/config-http.ts. */
-export const HTTP_LIMITS: WorkerConfig['http'] = {
-  headerBytes: 60 * 1024,
-  headerCount: 100,
-  targetBytes: 16 * 1024,
-  headersTimeoutMs: 10_000,
-  keepAliveTimeoutMs: 3_600_000,
-  streamIdleTimeoutMs: 300_000,
-  requestTimeoutMs: 0,
-  maxConcurrentStreams: 100,
-  maxConnectionsPerEndpoint: 1_024,
-  maxPendingRequests: 1_024,
-  maxIdlePerEndpoint: 128,
-  idlePoolTimeoutMs: 60_000,
-  detectTimeoutMs: 200,
-};
 
 /** A data-plane worker in a thread of the test, which plays the control thread: everything but processes and a control plane. */
 export class DataPlaneThread {

@@ -11,7 +11,8 @@ import { Listener } from '../../../proxy/reactor/listener.ts';
 import type { Loop } from '../../../proxy/reactor/loop.ts';
 import { SocketChannel } from '../../../proxy/reactor/socket-channel.ts';
 import { TlsHandshake } from '../../../proxy/reactor/tls-handshake.ts';
-import { TunnelStream } from '../../../proxy/tunnel/stream.ts';
+import type { TunnelStream } from '../../../proxy/tunnel/stream.ts';
+import { StreamSocket } from '../../../proxy/tunnel/stream-socket.ts';
 import { Tunnel, type TunnelEvents, type TunnelOptions } from '../../../proxy/tunnel/tunnel.ts';
 import { pipeChannels } from './channel-pipe.ts';
 import { hostLoop } from './loop-host.ts';
@@ -253,8 +254,8 @@ class Host {
 hostLoop((loop, start) => {
   let laters = 0;
   let events = 0;
-  const { onEvents } = TunnelStream.prototype;
-  TunnelStream.prototype.onEvents = function counted(mask) {
+  const { onEvents } = StreamSocket.prototype;
+  StreamSocket.prototype.onEvents = function counted(mask) {
     events++;
     onEvents.call(this, mask);
   };

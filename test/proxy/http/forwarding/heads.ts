@@ -1,6 +1,6 @@
 import type { RequestHead, ResponseHead } from '../../../../proxy/protocol/http-head.ts';
 import { parseRequestHead, parseResponseHead } from '../../../../proxy/protocol/http1/head-parser.ts';
-import { HTTP_LIMITS } from '../../support/data-plane.ts';
+import { HTTP_LIMITS } from '../../support/http-limits.ts';
 
 const block = (first: string, lines: readonly string[]): Buffer =>
   Buffer.from([first, ...lines, '', ''].join('\r\n'), 'latin1');

@@ -32,6 +32,9 @@ const INTERNAL = [
   'x-istio-attributes',
   'x-postern-reason',
   'x-postern-anything',
+  'x_envoy_peer_metadata',
+  'x-envoy_retry-on',
+  'x_postern_reason',
 ];
 
 const KEPT = [
@@ -40,6 +43,7 @@ const KEPT = [
   'x-envoy-external-address',
   'x-envoy-original-path',
   'x-envoy-attempt-count',
+  'x_envoy_attempt_count',
   'x-b3-traceid',
   'x-envoyish',
   'x-posterns',

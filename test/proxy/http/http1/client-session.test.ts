@@ -97,6 +97,19 @@ describe('a connection is not used again', () => {
     expect([bench.channel.over, bench.session.room, bench.rooms, bench.ends]).toEqual([true, 0, 0, ['']]);
   });
 
+  test.each([
+    ['NTLM TlRMTVNTUAAB', 0],
+    ['negotiate YII', 0],
+    ['Basic YTpi, Negotiate YII', 0],
+    ['Bearer negotiate', 1],
+    ['Basic bnRsbTo=', 1],
+  ])('that may have taken the credentials of one caller for its own: %s', (credentials, room) => {
+    const bench = new ClientBench();
+    bench.ask(head('GET /a HTTP/1.1', 'Host: orders', `Authorization: ${credentials}`));
+    bench.feed(OK);
+    expect([bench.session.room, bench.channel.finished]).toEqual([room, room === 0]);
+  });
+
   test('whose response ends with it', () => {
     const bench = new ClientBench();
     const { answer } = bench.ask(GET);

@@ -392,16 +392,32 @@ describe('the end of a connection', () => {
     expect([bench.channel.finished, bench.ends]).toEqual([true, ['']]);
   });
 
-  test('comes with the response under way where it drains, and at once where there is none', () => {
+  test('comes with the response under way where it drains', () => {
     const busy = new ServerBench();
     busy.feed(GET);
     busy.session.drain();
     expect(busy.channel.over).toBe(false);
     busy.request().respond(OK, 'hi');
     expect([busy.channel.take().includes('Connection: close'), busy.channel.finished]).toEqual([true, true]);
-    const idle = new ServerBench();
-    idle.session.drain();
-    expect([idle.channel.finished, idle.ends]).toEqual([true, ['drained']]);
+  });
+
+  test('comes soon after the drain where there is no request', () => {
+    const bench = new ServerBench();
+    bench.session.drain();
+    bench.loop.pass(900);
+    expect(bench.channel.over).toBe(false);
+    bench.loop.pass(200);
+    expect([bench.channel.finished, bench.ends]).toEqual([true, ['drained']]);
+  });
+
+  test('comes with the response to a request that was on its way when it drained', () => {
+    const bench = new ServerBench();
+    bench.session.drain();
+    bench.loop.pass(500);
+    bench.feed(GET);
+    bench.loop.pass(5_000);
+    bench.request().respond(OK, 'hi');
+    expect([bench.channel.take().includes('Connection: close'), bench.channel.finished]).toEqual([true, true]);
   });
 
   test('comes after the response that had begun before it drained', () => {
@@ -435,6 +451,15 @@ describe('the end of a connection', () => {
     expect(bench.request().events.length).toBe(1);
     expect(bench.request().events[0]).toMatch(/^aborted disconnect/);
     expect([bench.channel.take(), bench.channel.aborted !== null, bench.ends.length]).toEqual(['', true, 1]);
+  });
+
+  test('is told to the handler even where it fails at a head that was refused', () => {
+    const bench = new ServerBench();
+    bench.onRejected = () => {
+      throw new Error('a bug');
+    };
+    expect(() => bench.channel.send('nonsense\r\n\r\n')).toThrow('a bug');
+    expect(bench.ends).toHaveLength(1);
   });
 
   test('is told to the handler even where the request under way fails at it', () => {
@@ -493,10 +518,10 @@ describe('time', () => {
   });
 
   test.each([
-    ['whose body stops: 408', post(9), false, /^HTTP\/1\.1 408 /],
-    ['whose response does not begin: 504', GET, false, /^HTTP\/1\.1 504 /],
-    ['whose response stops: reset', GET, true, /^$/],
-  ])('a request %s', (_, bytes, responded, wanted) => {
+    ['whose body stops: 408', post(9), false, /^HTTP\/1\.1 408 /, 408],
+    ['whose response does not begin: 504', GET, false, /^HTTP\/1\.1 504 /, 504],
+    ['whose response stops: reset', GET, true, /^$/, 0],
+  ])('a request %s', (_, bytes, responded, wanted, status) => {
     const bench = new ServerBench({ streamIdleTimeoutMs: 5_000 });
     bench.feed(bytes);
     if (responded) bench.request().exchange.respond(responseHead(CHUNKED_OK), false);
@@ -511,6 +536,7 @@ describe('time', () => {
     expect(bench.channel.take()).toMatch(wanted);
     expect([bench.channel.aborted !== null, bench.request().events.length]).toEqual([responded, 1]);
     expect(bench.request().events[0]).toMatch(/^aborted timeout/);
+    expect(bench.request().statusSent).toBe(status);
   });
 
   test('the rest of a body that nobody wants is not waited for', () => {

@@ -14,23 +14,11 @@ import { parseRequestHead, parseResponseHead } from '../../../../proxy/protocol/
 import type { Http1RequestHead } from '../../../../proxy/protocol/http1/request-head.ts';
 import type { Http1ResponseHead } from '../../../../proxy/protocol/http1/response-head.ts';
 import type { HttpLimits } from '../../../../proxy/worker/messages.ts';
+import { HTTP_LIMITS } from '../../support/http-limits.ts';
 import { ManualLoop, ScriptedChannel } from '../../support/scripted-channel.ts';
 
-export const LIMITS: HttpLimits = {
-  headerBytes: 4_096,
-  headerCount: 20,
-  targetBytes: 256,
-  headersTimeoutMs: 10_000,
-  keepAliveTimeoutMs: 3_600_000,
-  streamIdleTimeoutMs: 300_000,
-  requestTimeoutMs: 0,
-  maxConcurrentStreams: 100,
-  maxConnectionsPerEndpoint: 1_024,
-  maxPendingRequests: 1_024,
-  maxIdlePerEndpoint: 128,
-  idlePoolTimeoutMs: 60_000,
-  detectTimeoutMs: 200,
-};
+/** Small, so that little is too much. */
+export const LIMITS: HttpLimits = { ...HTTP_LIMITS, headerBytes: 4_096, headerCount: 20, targetBytes: 256 };
 
 /** Lines joined by CRLF, with the empty line. */
 export const head = (...lines: readonly string[]): string => `${lines.join('\r\n')}\r\n\r\n`;
@@ -58,6 +46,8 @@ export class Asked implements RequestEvents {
   readonly events: string[] = [];
   readonly #loop: ManualLoop;
   body = '';
+  /** By the session, as it told when it broke off. */
+  statusSent = -1;
 
   constructor(exchange: ServerExchange, loop: ManualLoop) {
     this.exchange = exchange;
@@ -76,8 +66,9 @@ export class Asked implements RequestEvents {
     this.events.push('drain');
   }
 
-  onRequestAborted(detail: string, fault: string): void {
+  onRequestAborted(detail: string, fault: string, status: number): void {
     this.events.push(`aborted ${fault}: ${detail}`);
+    this.statusSent = status;
   }
 
   respond(text: string, body: string | null = null): void {

@@ -396,3 +396,22 @@ test('a paused reader is given no more than the window, and the rest when it goe
   peer.read();
   expect([response.text.length, response.ended]).toEqual([131_072, true]);
 });
+
+test('slow readers who hold too much hold up nobody new, and what they held is given back with them', () => {
+  const { session, peer } = start();
+  const exchanges = Array.from({ length: 50 }, () => session.begin(head(), true, new SeenResponse()));
+  peer.read();
+  for (const [index, exchange] of exchanges.entries()) {
+    exchange.pause();
+    peer.headers(2 * index + 1, OK, false);
+    for (let sent = 0; sent < 120_000; sent += 15_000) peer.data(2 * index + 1, Buffer.alloc(15_000));
+  }
+  expect(session.room).toBe(0);
+  const given = (): number =>
+    peer.of(TYPE.windowUpdate, 0).reduce((sum, { payload }) => sum + payload.readUInt32BE(0), 0);
+  const before = given();
+  for (const exchange of exchanges) exchange.abort('not wanted');
+  peer.read();
+  expect(session.room).toBe(100);
+  expect(given()).toBeGreaterThan(before);
+});

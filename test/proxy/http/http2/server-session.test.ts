@@ -76,6 +76,8 @@ describe('a request', () => {
     ['with an empty authority', [...REQUEST.slice(0, 3), [':authority', '']]],
     ['with user information', [...REQUEST.slice(0, 3), [':authority', 'a@b']]],
     ['with two :path', [...REQUEST, [':path', '/b']]],
+    ['that spells what sidecars say with _', [...REQUEST, ['x_forwarded_client_cert', 'URI=spiffe://a']]],
+    ['that spells its length with _', [...REQUEST, ['content_length', '5']]],
     ['with an unknown pseudo-header field', [...REQUEST, [':protocol', 'websocket']]],
     ['with a response’s pseudo-header field', [...REQUEST, [':status', '200']]],
     ['with a pseudo-header field after a field', [REQUEST[0] as never, ['x-a', '1'], ...REQUEST.slice(1)]],
@@ -534,5 +536,33 @@ describe('a session', () => {
     peer.read();
     expect(requests.all.map(({ fault }) => fault)).toEqual(['timeout', 'timeout', '']);
     expect([peer.resets(1), peer.resets(3), peer.resets(5)]).toEqual([[CANCEL], [CANCEL], []]);
+    expect(requests.all.map(({ statusSent }) => statusSent)).toEqual([0, 0, -1]);
+  });
+
+  test('answers what nobody answers by 504 in the end', () => {
+    const { loop, peer, requests } = start({ streamIdleTimeoutMs: 20_000 });
+    peer.headers(1, REQUEST);
+    // The request may be under way: it is for whoever sent it on to give up first.
+    loop.pass(39_000);
+    expect(requests.last.fault).toBe('');
+    loop.pass(10_000);
+    peer.read();
+    expect([requests.last.fault, requests.last.statusSent]).toEqual(['timeout', 504]);
+    expect([peer.statuses(1), peer.resets(1)]).toEqual([['504'], []]);
+  });
+
+  test('does not end before a slow client has taken the last of its streams', () => {
+    const { loop, channel, peer, session, requests } = start();
+    peer.headers(1, REQUEST);
+    session.drain();
+    loop.pass(1_100);
+    channel.congested = true;
+    requests.last.exchange.respond(ok(), true);
+    loop.pass(10_000);
+    expect(channel.over).toBe('');
+    channel.drain();
+    loop.settle();
+    peer.read();
+    expect([peer.statuses(1), channel.over]).toEqual([['200'], 'finished']);
   });
 });

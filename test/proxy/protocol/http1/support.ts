@@ -4,22 +4,9 @@ import { parseRequestHead, parseResponseHead } from '../../../../proxy/protocol/
 import type { Http1RequestHead } from '../../../../proxy/protocol/http1/request-head.ts';
 import type { Http1ResponseHead } from '../../../../proxy/protocol/http1/response-head.ts';
 import type { HttpLimits } from '../../../../proxy/worker/messages.ts';
+import { HTTP_LIMITS as LIMITS } from '../../support/http-limits.ts';
 
-export const LIMITS: HttpLimits = {
-  headerBytes: 60 * 1024,
-  headerCount: 100,
-  targetBytes: 16 * 1024,
-  headersTimeoutMs: 10_000,
-  keepAliveTimeoutMs: 3_600_000,
-  streamIdleTimeoutMs: 300_000,
-  requestTimeoutMs: 0,
-  maxConcurrentStreams: 100,
-  maxConnectionsPerEndpoint: 1_024,
-  maxPendingRequests: 1_024,
-  maxIdlePerEndpoint: 128,
-  idlePoolTimeoutMs: 60_000,
-  detectTimeoutMs: 200,
-};
+export { LIMITS };
 
 export const bytesOf = (text: string): Buffer => Buffer.from(text, 'latin1');
 

@@ -9,23 +9,9 @@ import type {
 } from '../../../../../proxy/http/exchange.ts';
 import type { NativeBuffer } from '../../../../../proxy/native/memory.ts';
 import type { RequestHead, ResponseHead, Trailers } from '../../../../../proxy/protocol/http-head.ts';
-import type { HttpLimits } from '../../../../../proxy/worker/messages.ts';
+import { HTTP_LIMITS } from '../../../support/http-limits.ts';
 
-export const LIMITS: HttpLimits = {
-  headerBytes: 60 * 1024,
-  headerCount: 100,
-  targetBytes: 16 * 1024,
-  headersTimeoutMs: 10_000,
-  keepAliveTimeoutMs: 3_600_000,
-  streamIdleTimeoutMs: 300_000,
-  requestTimeoutMs: 0,
-  maxConcurrentStreams: 100,
-  maxConnectionsPerEndpoint: 1024,
-  maxPendingRequests: 1024,
-  maxIdlePerEndpoint: 128,
-  idlePoolTimeoutMs: 60_000,
-  detectTimeoutMs: 200,
-};
+export { HTTP_LIMITS as LIMITS };
 
 const lines = (trailers: Trailers | null): readonly (readonly [string, string])[] | null =>
   trailers === null ? null : [...trailers.lines()];
@@ -39,6 +25,8 @@ export class SeenRequest implements RequestEvents {
   trailers: readonly (readonly [string, string])[] | null = null;
   aborted = '';
   fault = '';
+  /** By the session, as it told when it broke off. */
+  statusSent = -1;
   drains = 0;
 
   constructor(exchange: ServerExchange) {
@@ -59,9 +47,10 @@ export class SeenRequest implements RequestEvents {
     this.drains++;
   }
 
-  onRequestAborted(detail: string, fault: 'disconnect' | 'protocol' | 'timeout'): void {
+  onRequestAborted(detail: string, fault: 'disconnect' | 'protocol' | 'timeout', status: number): void {
     this.aborted = detail;
     this.fault = fault;
+    this.statusSent = status;
   }
 
   get text(): string {
