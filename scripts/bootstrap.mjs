@@ -13,18 +13,26 @@ const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const EX_UNAVAILABLE = 69;
 const EX_USAGE = 64;
 
-/** `system`: whether the command needs Debian's packages below. */
-const COMMANDS = {
-  start: { entry: 'demo/main.ts', system: true },
-  test: { entry: 'scripts/test.ts', system: true },
-  bench: { entry: 'benchmarks/main.ts', system: false },
-};
-
 /** Programs and the Debian packages that have them. */
-const SYSTEM_PROGRAMS = [
+const REDIRECTION = [
   { program: 'nft', debian: 'nftables' },
   { program: 'ip', debian: 'iproute2' },
 ];
+/** Other people's clients and servers, which tests send through two sidecars. */
+const HTTP_PEERS = [
+  { program: 'curl', debian: 'curl' },
+  { program: 'nginx', debian: 'nginx' },
+  { program: 'nghttp', debian: 'nghttp2-client' },
+  { program: 'h2load', debian: 'nghttp2-client' },
+  { program: 'wrk', debian: 'wrk' },
+];
+
+/** `programs`: those of the system that the command wants. */
+const COMMANDS = {
+  start: { entry: 'demo/main.ts', programs: REDIRECTION },
+  test: { entry: 'scripts/test.ts', programs: [...REDIRECTION, ...HTTP_PEERS] },
+  bench: { entry: 'benchmarks/main.ts', programs: [] },
+};
 
 /** The user that sidecars run as, by Istio's convention. */
 const SIDECAR_UID = '1337';
@@ -160,10 +168,11 @@ async function ensurePackages() {
 }
 
 /** Missing system programs are installed where that is possible and explained where it is not; whoever needs them says so or does without. */
-async function ensureSystemPrograms() {
-  const missing = SYSTEM_PROGRAMS.filter(({ program }) => findProgram(program) === null).map(({ debian }) => debian);
-  if (missing.length === 0) return;
-  const names = missing.join(' and ');
+async function ensureSystemPrograms(programs) {
+  const absent = programs.filter(({ program }) => findProgram(program) === null).map(({ debian }) => debian);
+  if (absent.length === 0) return;
+  const missing = [...new Set(absent)];
+  const names = missing.join(', ');
   const byHand = `apt-get install ${missing.join(' ')}`;
   const aptGet = findProgram('apt-get');
   if (process.getuid() !== 0) return say(`note: ${names} missing; as root: ${byHand}. Going on without.`);
@@ -171,7 +180,8 @@ async function ensureSystemPrograms() {
     return say(`note: ${names} missing and no apt-get here; install them by your system's means. Going on without.`);
   }
   const options = ['-y', '-q', '--no-install-recommends', '-o', 'DPkg::Lock::Timeout=120'];
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  // What is a daemon is not started (invoke-rc.d(8), systemctl(1)): nobody asked for a web server on this machine.
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1', SYSTEMD_OFFLINE: '1' };
   const install = () => runQuietly([aptGet, 'install', ...options, ...missing], { env });
   const result = await withProgress(`installing ${names} by apt-get (once)`, async () => {
     const first = await install();
@@ -217,7 +227,7 @@ async function main([name, ...args]) {
   }
   const node = pinnedNode();
   await ensurePackages();
-  if (command.system) await ensureSystemPrograms();
+  await ensureSystemPrograms(command.programs);
   // Half of a sidecar's private memory is node's TypeScript compiler where this has not been done; without it everything works all the same.
   await runQuietly([node, join(ROOT, 'cli/sidecar/warm.ts'), SIDECAR_UID]);
   process.exitCode = await run([node, join(ROOT, command.entry), ...args]);

@@ -83,5 +83,5 @@ it('says that the manifests cannot be read and exits 78, leaving no lock behind'
 it('says where the configuration is wrong and exits 78', async () => {
   const { exit, output } = run('listne: x\n');
   expect(await exit).toBe(78);
-  expect(output.err).toContain('control-plane.yaml:1:1: unknown key "listne"');
+  expect(output.err).toContain('control-plane.yaml:1:1: unknown setting "listne"');
 });

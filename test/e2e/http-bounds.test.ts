@@ -19,10 +19,10 @@ const MIB = 1024 * 1024;
 const LARGE = 200 * MIB;
 const CHUNK = Buffer.alloc(64 * 1024, 0x61);
 /** What a sidecar may hold of one stream whose reader is slow: windows of both hops, buffers, and what the heap grows by meanwhile. */
-const SLOW_STREAM_BYTES = 40 * MIB;
+const SLOW_STREAM_BYTES = 64 * MIB;
 const IDLE_CONNECTIONS = 5_000;
 /** Private memory of a sidecar for an idle connection. */
-const IDLE_CONNECTION_BYTES = 4 * 1024;
+const IDLE_CONNECTION_BYTES = 8 * 1024;
 
 let app: HttpApp & { readonly server: http.Server };
 let app2: HttpApp;

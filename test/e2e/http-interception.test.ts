@@ -15,12 +15,22 @@ const VISITOR = 'spiffe://cluster.local/ns/shop/sa/visitor';
 const DECLARED = 8080;
 /** Of which no service says anything. */
 const UNDECLARED = 8081;
+/** The same of HTTP/2. */
+const DECLARED2 = 8082;
+const UNDECLARED2 = 8083;
 
 const ORDERS = JSON.stringify({
   apiVersion: 'v1',
   kind: 'Service',
   metadata: { name: 'orders', namespace: 'shop' },
-  spec: { clusterIP: 'None', selector: { app: 'orders' }, ports: [{ name: 'http', port: 80, targetPort: DECLARED }] },
+  spec: {
+    clusterIP: 'None',
+    selector: { app: 'orders' },
+    ports: [
+      { name: 'http', port: 80, targetPort: DECLARED },
+      { name: 'http2', port: 82, targetPort: DECLARED2 },
+    ],
+  },
 });
 
 const POLICY = JSON.stringify({
@@ -43,11 +53,13 @@ networkNamespaceTests('HTTP that comes to port 15006', () => {
     path: string,
     port: number,
     tls: TlsFacts | null = null,
+    from = 'outside',
   ): Promise<{ status: number; body: string }> {
     const env = tls === null ? process.env : { ...process.env, HTTP_TOOL_TLS: JSON.stringify(tls) };
     const forged = JSON.stringify({ 'x-forwarded-client-cert': `URI=${VISITOR}` });
-    const argv = [process.execPath, TOOL, 'get', mesh.host('orders').ipv4, String(port), path, forged];
-    return JSON.parse(await mesh.output('outside', argv, env)) as { status: number; body: string };
+    const how = port === DECLARED2 || port === UNDECLARED2 ? 'get2' : 'get';
+    const argv = [process.execPath, TOOL, how, mesh.host('orders').ipv4, String(port), path, forged];
+    return JSON.parse(await mesh.output(from, argv, env)) as { status: number; body: string };
   }
 
   const visitor = (alpn = 'istio'): TlsFacts => ({
@@ -68,9 +80,17 @@ networkNamespaceTests('HTTP that comes to port 15006', () => {
   }
 
   beforeAll(async () => {
-    mesh = await InterceptedMesh.start('e2eh', ['orders'], { 'orders.yaml': ORDERS, 'policy.yaml': POLICY });
-    for (const port of [DECLARED, UNDECLARED]) {
-      const app = mesh.start('orders', process.execPath, TOOL, 'serve', String(port));
+    mesh = await InterceptedMesh.start('e2eh', ['orders', 'frontend'], {
+      'orders.yaml': ORDERS,
+      'policy.yaml': POLICY,
+    });
+    for (const [port, how] of [
+      [DECLARED, 'serve'],
+      [UNDECLARED, 'serve'],
+      [DECLARED2, 'serve2'],
+      [UNDECLARED2, 'serve2'],
+    ] as const) {
+      const app = mesh.start('orders', process.execPath, TOOL, how, String(port));
       await eventually(() => app.stdout.includes('listening'), { what: `${app.name} to listen` });
     }
     await eventually(async () => (await get('/public', DECLARED)).status === 200, { what: 'the mesh', everyMs: 250 });
@@ -83,6 +103,8 @@ networkNamespaceTests('HTTP that comes to port 15006', () => {
   test.each([
     ['PERMISSIVE', DECLARED],
     ['PERMISSIVE', UNDECLARED],
+    ['PERMISSIVE', DECLARED2],
+    ['PERMISSIVE', UNDECLARED2],
     ['DISABLE', DECLARED],
     ['DISABLE', UNDECLARED],
   ])('in plaintext is decided by request where the port is %s (%i), and its caller is nobody', async (mode, port) => {
@@ -97,8 +119,12 @@ networkNamespaceTests('HTTP that comes to port 15006', () => {
   test.each([
     ['istio-http/1.1', DECLARED],
     ['istio', DECLARED],
+    ['istio-h2', DECLARED2],
+    ['istio', DECLARED2],
     ['istio-http/1.1', UNDECLARED],
     ['istio', UNDECLARED],
+    ['istio-h2', UNDECLARED2],
+    ['istio', UNDECLARED2],
   ])('over direct mutual TLS (%s) is decided by request with who calls (%i)', async (alpn, port) => {
     await setMode('STRICT');
     const tls = visitor(alpn);
@@ -109,4 +135,26 @@ networkNamespaceTests('HTTP that comes to port 15006', () => {
     );
     expect((await get('/private', port, tls)).status).toBe(403);
   });
+
+  test.each([DECLARED, UNDECLARED, DECLARED2, UNDECLARED2])(
+    'in plaintext is reset where the port is STRICT (%i), unanswered',
+    async (port) => {
+      await setMode('STRICT');
+      const { status, body } = await get('/public', port);
+      expect(status).toBe(0);
+      expect(body).toMatch(/ECONNRESET|socket hang up|EPIPE/);
+    },
+  );
+
+  test.each([DECLARED, UNDECLARED, DECLARED2, UNDECLARED2])(
+    'from a workload whose own calls are redirected is decided by request with who calls (%i)',
+    async (port) => {
+      await setMode('STRICT');
+      const answer = await get('/members', port, null, 'frontend');
+      expect(answer.status).toBe(200);
+      const frontend = 'spiffe://cluster.local/ns/shop/sa/frontend';
+      expect(seen(answer).headers['x-forwarded-client-cert']).toMatch(new RegExp(`;URI=${frontend}$`));
+      expect((await get('/private', port, null, 'frontend')).status).toBe(403);
+    },
+  );
 });

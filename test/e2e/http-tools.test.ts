@@ -150,7 +150,7 @@ toolTests(
   });
 
   test('nghttp gets several files at a time, with priorities', async () => {
-    const urls = ['/small.txt', '/big.bin', '/small.txt'].map((path) => urlOf(at(HTTP2), path));
+    const urls = ['/small.txt', '/big.bin', '/small.txt?again'].map((path) => urlOf(at(HTTP2), path));
     const { stdout } = await runTool('nghttp', '-n', '-v', ...urls);
     expect(stdout.match(/:status: 200/g)).toHaveLength(3);
     expect(stdout).not.toMatch(/RST_STREAM/);

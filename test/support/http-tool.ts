@@ -1,9 +1,10 @@
 import { once } from 'node:events';
 import * as http from 'node:http';
+import * as http2 from 'node:http2';
 import { connect as connectTcp } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
-import { readAll, tellWhatYouSaw } from './http-apps.ts';
+import { readAll, type Seen, tellWhatYouSaw } from './http-apps.ts';
 import type { TlsFacts } from './intercepted-mesh.ts';
 
 /*
@@ -11,6 +12,7 @@ import type { TlsFacts } from './intercepted-mesh.ts';
  *
  *   http-tool.ts serve PORT                tells each caller what it saw of the request
  *   http-tool.ts get ADDRESS PORT PATH [HEADERS]   one request (HEADERS: JSON), over TLS where HTTP_TOOL_TLS says how; prints what came of it
+ *   http-tool.ts serve2, get2                      the same in HTTP/2 with prior knowledge
  */
 
 const [mode, ...words] = process.argv.slice(2);
@@ -18,15 +20,24 @@ const [mode, ...words] = process.argv.slice(2);
 if (mode === 'serve') {
   const server = http.createServer(tellWhatYouSaw);
   server.listen(Number(words[0]), '::', () => process.stdout.write('listening\n'));
+} else if (mode === 'serve2') {
+  const server = http2.createServer();
+  server.on('stream', tellWhatYouSaw2);
+  server.listen(Number(words[0]), '::', () => process.stdout.write('listening\n'));
 } else {
-  const outcome = await get(words).catch((error: unknown) => ({ status: 0, body: String(error) }));
+  const outcome = await (mode === 'get2' ? get2 : get)(words).catch((error: unknown) => ({
+    status: 0,
+    body: String(error),
+  }));
   process.stdout.write(`${JSON.stringify(outcome)}\n`, () => process.exit(0));
 }
 
-async function get([host = '', port = '', path = '/', headers = '{}']: readonly string[]): Promise<{
+interface Outcome {
   readonly status: number;
   readonly body: string;
-}> {
+}
+
+async function get([host = '', port = '', path = '/', headers = '{}']: readonly string[]): Promise<Outcome> {
   const dialled = await dial(host, Number(port));
   const request = http.get({
     path,
@@ -36,6 +47,25 @@ async function get([host = '', port = '', path = '/', headers = '{}']: readonly 
   request.setTimeout(10_000, () => request.destroy(new Error('no answer within 10 s')));
   const [response] = (await once(request, 'response')) as [http.IncomingMessage];
   return { status: response.statusCode ?? 0, body: (await readAll(response)).toString('latin1') };
+}
+
+async function get2([host = '', port = '', path = '/', headers = '{}']: readonly string[]): Promise<Outcome> {
+  const dialled = await dial(host, Number(port));
+  const session = http2.connect('http://orders.shop', { createConnection: () => dialled });
+  const failed = once(session, 'error').then(([error]) => Promise.reject(error));
+  const stream = session.request({ ':path': path, ...JSON.parse(headers) });
+  stream.setTimeout(10_000, () => stream.destroy(new Error('no answer within 10 s')));
+  const [head] = (await Promise.race([once(stream, 'response'), failed])) as [http2.IncomingHttpHeaders];
+  return { status: Number(head[':status']), body: (await readAll(stream)).toString('latin1') };
+}
+
+function tellWhatYouSaw2(stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): void {
+  void readAll(stream).then((body) => {
+    const { ':method': method = '', ':path': url = '' } = headers;
+    const seen: Seen = { method, url, headers, body: body.toString('latin1') };
+    stream.respond({ ':status': 200 });
+    stream.end(JSON.stringify(seen));
+  });
 }
 
 async function dial(host: string, port: number): Promise<Duplex> {

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
+import type { Duplex } from 'node:stream';
+import { type ConnectionOptions, connect } from 'node:tls';
 import { within } from './eventually.ts';
 import type { Credentials } from './forge.ts';
 
@@ -78,9 +79,9 @@ export interface RawHttp2Target extends Credentials {
   readonly tls?: ConnectionOptions;
 }
 
-/** HTTP/2 over TLS with frames made by hand, and no opinion on whether they are right. */
+/** HTTP/2 with frames made by hand, and no opinion on whether they are right. */
 export class RawHttp2 {
-  readonly socket: TLSSocket;
+  readonly socket: Duplex;
   /** Everything received so far, in order. */
   readonly frames: Frame[] = [];
   /** Resolves when the connection is over, whoever ended it and however. */
@@ -89,7 +90,7 @@ export class RawHttp2 {
   #rest = Buffer.alloc(0);
   #wake: (() => void)[] = [];
 
-  private constructor(socket: TLSSocket) {
+  private constructor(socket: Duplex) {
     this.socket = socket;
     socket.on('data', (chunk: Buffer) => this.#onData(chunk));
     // A server that refuses us resets the connection: that is what many tests wait for.
@@ -111,11 +112,20 @@ export class RawHttp2 {
     const socket = connect({ ...options, checkServerIdentity: () => undefined, ...target.tls });
     await within(once(socket, 'secureConnect'), 10_000, 'the TLS handshake');
     const client = new RawHttp2(socket);
-    if (!bare) {
-      client.write(PREFACE);
-      client.send(TYPE.settings, 0, 0);
-    }
+    if (!bare) client.open();
     return client;
+  }
+
+  /** Over a connection that is open already: sends preface and SETTINGS. */
+  static over(socket: Duplex, settings: readonly (readonly [number, number])[] = []): RawHttp2 {
+    const client = new RawHttp2(socket);
+    client.open(settings);
+    return client;
+  }
+
+  open(settings: readonly (readonly [number, number])[] = []): void {
+    this.write(PREFACE);
+    this.send(TYPE.settings, 0, 0, settingsPayload(settings));
   }
 
   write(bytes: Buffer): void {
@@ -139,7 +149,11 @@ export class RawHttp2 {
 
   /** The answer to `sendConnect`: its `:status`, as far as a literal or the static table tells (RFC 7541, appendix A). */
   async connectStatus(stream: number): Promise<string> {
-    const what = `the answer to CONNECT on stream ${stream}`;
+    return await this.status(stream, `the answer to CONNECT on stream ${stream}`);
+  }
+
+  /** Of the answer to a request, likewise. */
+  async status(stream: number, what = `the answer on stream ${stream}`): Promise<string> {
     const answer = await this.frame(
       (frame) => frame.stream === stream && (frame.type === TYPE.headers || frame.type === TYPE.rstStream),
       what,
