@@ -51,5 +51,5 @@ it('ends so however far its data plane has come up by then', async () => {
 it('`postern proxy` ends with 78 where the settings are wrong', async () => {
   const child = Child.start('postern', process.execPath, [CLI, 'proxy', '--config', '/dev/null']);
   expect((await child.exited).code).toBe(78);
-  expect(child.stderr.join('\n')).toContain('/dev/null:1:1: must be a map of settings');
+  expect(child.stderr.join('\n')).toContain('/dev/null:1:1: workload is missing');
 });
