@@ -3,8 +3,8 @@ import { setFlagsFromString } from 'node:v8';
 /** Share of its time that a worker spends in turns of its loop: above, V8 may take memory for speed; below, it may give it back. */
 const BUSY = 0.05;
 const QUIET = 0.01;
-/** Reports in a row that must be quiet before memory is given back. */
-const QUIET_REPORTS = 5;
+/** Reports (one a second) in a row that must be quiet before memory is given back: compiled code goes with it, and would be missed in a pause. */
+const QUIET_REPORTS = 60;
 
 /** What of V8 is needed here. */
 export interface Heap {
