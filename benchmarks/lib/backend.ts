@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { PosternError } from '../../mesh/errors.ts';
 import { type Endpoint, hostPort } from './contender.ts';
 import { answersOk, fetchOnce } from './http.ts';
+import { nginxConfiguration } from './nginx.ts';
 import { freePort } from './ports.ts';
 import type { RunningProcess } from './processes.ts';
 import type { Workbench } from './workbench.ts';
@@ -81,21 +82,9 @@ export function grpcMessage(): Buffer {
 }
 
 function configuration(endpoint: Endpoint, h2Endpoint: Endpoint, directory: string): string {
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
-    .map((kind) => `  ${kind}_temp_path ${directory}/${kind};`)
-    .join('\n');
-  return `daemon off;
-master_process off;
-pid ${directory}/pid;
-error_log stderr error;
-events { worker_connections 16384; }
-http {
-${temporary}
-  access_log off;
-  sendfile on;
-  tcp_nodelay on;
-  keepalive_requests 1000000000;
-  keepalive_timeout 1h;
+  return nginxConfiguration(
+    directory,
+    `  sendfile on;
   default_type application/octet-stream;
   server {
     listen ${hostPort(endpoint)} backlog=4096;
@@ -113,6 +102,6 @@ ${temporary}
     }
     location = /status { stub_status; }
   }
-}
-`;
+`,
+  );
 }

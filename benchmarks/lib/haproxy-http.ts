@@ -5,6 +5,7 @@ import { type Endpoint, type HttpContender, hostPort } from './contender.ts';
 import { answers, answersOk } from './http.ts';
 import { freePort } from './ports.ts';
 import type { RunningProcess } from './processes.ts';
+import { ProxyPair } from './proxy-pair.ts';
 import type { Workbench } from './workbench.ts';
 
 /**
@@ -16,7 +17,7 @@ export class HaproxyHttpContender implements HttpContender {
   readonly #bench: Workbench;
   readonly #backend: Backend;
   #addresses: { readonly h1: Endpoint; readonly h2: Endpoint } | null = null;
-  #processes: readonly [RunningProcess, RunningProcess] | null = null;
+  readonly #pair = new ProxyPair('HAProxy');
 
   constructor(bench: Workbench, backend: Backend) {
     this.#bench = bench;
@@ -34,8 +35,7 @@ export class HaproxyHttpContender implements HttpContender {
   }
 
   get pids(): readonly [number, number] {
-    if (this.#processes === null) throw new Error('HAProxy is not started');
-    return [this.#processes[0].pid, this.#processes[1].pid];
+    return this.#pair.pids;
   }
 
   async start(): Promise<void> {
@@ -68,7 +68,7 @@ export class HaproxyHttpContender implements HttpContender {
         `server peer ${hostPort(serverH2)} ssl crt ${directory}/client.pem ${mutual} alpn h2`,
       ]),
     ]);
-    this.#processes = [clientSide, serverSide];
+    this.#pair.set(clientSide, serverSide);
     this.#addresses = { h1: client, h2: clientH2 };
     await this.#bench.until('HAProxy serves, and refuses by its rule', 10_000, async () => {
       await this.settle();
@@ -77,12 +77,12 @@ export class HaproxyHttpContender implements HttpContender {
   }
 
   settle(): Promise<void> {
-    for (const running of this.#processes ?? []) running.assertRunning();
+    this.#pair.assertRunning();
     return Promise.resolve();
   }
 
   async stop(): Promise<void> {
-    await Promise.all((this.#processes ?? []).map((running) => running.stop()));
+    await this.#pair.stop();
   }
 
   #launch(side: 'client' | 'server', sections: readonly string[]): RunningProcess {

@@ -4,6 +4,7 @@ import { type Contender, type Endpoint, hostPort } from './contender.ts';
 import { answersOk } from './http.ts';
 import { freePort } from './ports.ts';
 import type { RunningProcess } from './processes.ts';
+import { ProxyPair } from './proxy-pair.ts';
 import type { Workbench } from './workbench.ts';
 
 /**
@@ -16,7 +17,7 @@ export class HaproxyContender implements Contender {
   readonly #backend: Endpoint;
   readonly #probePath: string;
   #address: Endpoint | null = null;
-  #processes: readonly [RunningProcess, RunningProcess] | null = null;
+  readonly #pair = new ProxyPair('HAProxy');
 
   constructor(bench: Workbench, backend: Endpoint, probePath: string) {
     this.#bench = bench;
@@ -30,8 +31,7 @@ export class HaproxyContender implements Contender {
   }
 
   get pids(): readonly [number, number] {
-    if (this.#processes === null) throw new Error('HAProxy is not started');
-    return [this.#processes[0].pid, this.#processes[1].pid];
+    return this.#pair.pids;
   }
 
   async start(): Promise<void> {
@@ -49,7 +49,7 @@ export class HaproxyContender implements Contender {
       `bind ${hostPort(client)}`,
       `server peer ${hostPort(server)} ssl crt ${directory}/client.pem ${mutual}`,
     ]);
-    this.#processes = [clientSide, serverSide];
+    this.#pair.set(clientSide, serverSide);
     this.#address = client;
     await this.#bench.until('HAProxy relays', 10_000, async () => {
       await this.settle();
@@ -58,12 +58,12 @@ export class HaproxyContender implements Contender {
   }
 
   settle(): Promise<void> {
-    for (const running of this.#processes ?? []) running.assertRunning();
+    this.#pair.assertRunning();
     return Promise.resolve();
   }
 
   async stop(): Promise<void> {
-    await Promise.all((this.#processes ?? []).map((running) => running.stop()));
+    await this.#pair.stop();
   }
 
   #launch(side: 'client' | 'server', listener: readonly string[]): RunningProcess {

@@ -3,8 +3,10 @@ import { type Backend, FORBIDDEN_PATH, SMALL_PATH } from './backend.ts';
 import { makeCertificates } from './certificates.ts';
 import { type Endpoint, type HttpContender, hostPort } from './contender.ts';
 import { answers, answersOk } from './http.ts';
+import { nginxConfiguration } from './nginx.ts';
 import { freePort } from './ports.ts';
 import type { RunningProcess } from './processes.ts';
+import { ProxyPair } from './proxy-pair.ts';
 import type { Workbench } from './workbench.ts';
 
 /** Idle connections kept to the next hop: more than any workload needs at a time. */
@@ -20,7 +22,7 @@ export class NginxContender implements HttpContender {
   readonly #bench: Workbench;
   readonly #backend: Backend;
   #address: Endpoint | null = null;
-  #processes: readonly [RunningProcess, RunningProcess] | null = null;
+  readonly #pair = new ProxyPair('nginx');
 
   constructor(bench: Workbench, backend: Backend) {
     this.#bench = bench;
@@ -33,8 +35,7 @@ export class NginxContender implements HttpContender {
   }
 
   get pids(): readonly [number, number] {
-    if (this.#processes === null) throw new Error('nginx is not started');
-    return [this.#processes[0].pid, this.#processes[1].pid];
+    return this.#pair.pids;
   }
 
   async start(): Promise<void> {
@@ -66,7 +67,7 @@ export class NginxContender implements HttpContender {
       'proxy_ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;',
       'location / { proxy_pass https://next; }',
     ]);
-    this.#processes = [clientSide, serverSide];
+    this.#pair.set(clientSide, serverSide);
     this.#address = client;
     await this.#bench.until('nginx serves, and refuses by its rule', 10_000, async () => {
       await this.settle();
@@ -75,12 +76,12 @@ export class NginxContender implements HttpContender {
   }
 
   settle(): Promise<void> {
-    for (const running of this.#processes ?? []) running.assertRunning();
+    this.#pair.assertRunning();
     return Promise.resolve();
   }
 
   async stop(): Promise<void> {
-    await Promise.all((this.#processes ?? []).map((running) => running.stop()));
+    await this.#pair.stop();
   }
 
   #launch(side: 'client' | 'server', next: Endpoint, server: readonly string[]): RunningProcess {
@@ -98,21 +99,9 @@ export class NginxContender implements HttpContender {
 }
 
 function configuration(directory: string, next: Endpoint, server: readonly string[]): string {
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
-    .map((kind) => `  ${kind}_temp_path ${directory}/${kind};`)
-    .join('\n');
-  return `daemon off;
-master_process off;
-pid ${directory}/pid;
-error_log stderr error;
-events { worker_connections 16384; }
-http {
-${temporary}
-  access_log off;
-  tcp_nodelay on;
-  keepalive_requests 1000000000;
-  keepalive_timeout 1h;
-  proxy_http_version 1.1;
+  return nginxConfiguration(
+    directory,
+    `  proxy_http_version 1.1;
   proxy_set_header Connection "";
   proxy_buffers 8 64k;
   proxy_buffer_size 64k;
@@ -125,6 +114,6 @@ ${temporary}
   server {
 ${server.map((line) => `    ${line}`).join('\n')}
   }
-}
-`;
+`,
+  );
 }

@@ -1,4 +1,3 @@
-import { PosternError } from '../../mesh/errors.ts';
 import { Backend, FORBIDDEN_PATH, MEDIUM_PATH, SMALL_PATH } from '../lib/backend.ts';
 import type { Contender, Endpoint, HttpContender } from '../lib/contender.ts';
 import { measureH2 } from '../lib/h2-load.ts';
@@ -9,6 +8,7 @@ import { H2_SERVICE_PORT, httpPolicyManifests, httpServiceManifest, SERVICE_PORT
 import { NginxContender } from '../lib/nginx-http.ts';
 import { type Latency, measureLatency } from '../lib/open-loop.ts';
 import { PosternContender, type PosternSetup } from '../lib/postern.ts';
+import { inRounds, measureOne, type Progress } from '../lib/rounds.ts';
 import type { Workbench } from '../lib/workbench.ts';
 import {
   HTTP1_WORKLOADS,
@@ -18,7 +18,6 @@ import {
   type HttpPlan,
   WARM_UP_HTTP,
 } from './http-plan.ts';
-import type { Progress } from './l4.ts';
 
 /** One value for each contender. nginx speaks no HTTP/2 to what it passes requests on to: null there. */
 export interface Trio<T> {
@@ -54,16 +53,7 @@ export async function measureHttp(bench: Workbench, plan: HttpPlan, progress: Pr
   progress('warming up');
   await suite.round(WARM_UP_HTTP);
   suite.forget();
-  for (let round = 1, longest = 0; round <= plan.rounds; round++) {
-    const roundStarted = performance.now();
-    if (round > 1 && roundStarted - started + longest > plan.limitMs) {
-      progress(`stopping after ${round - 1} of ${plan.rounds} rounds: the time limit is near`);
-      break;
-    }
-    progress(`round ${round} of ${plan.rounds}`);
-    await suite.round(plan);
-    longest = Math.max(longest, performance.now() - roundStarted);
-  }
+  await inRounds(plan, started, progress, () => suite.round(plan));
   await Promise.all([haproxy.stop(), nginx.stop(), postern.stop()]);
   return suite.rounds;
 }
@@ -107,16 +97,7 @@ class HttpSuite {
   }
 
   async #inTurn<T>(what: string, measure: (contender: HttpContender) => Promise<T>): Promise<Trio<T>> {
-    const one = async (contender: HttpContender): Promise<T> => {
-      try {
-        await contender.settle();
-        return await measure(contender);
-      } catch (cause) {
-        if (!(cause instanceof PosternError)) throw cause;
-        const message = `${what} with ${contender.name}: ${cause.message}`;
-        throw new PosternError(cause.code, message, { cause, exitCode: cause.exitCode });
-      }
-    };
+    const one = (contender: HttpContender): Promise<T> => measureOne(what, contender, measure);
     const { haproxy, nginx, postern } = this.#contenders;
     const http2 = (HTTP2_WORKLOADS as readonly string[]).includes(what);
     const first = await one(haproxy);
@@ -153,7 +134,7 @@ function emptyRounds(): {
 }
 
 /** Postern with a port for each version of HTTP; of its ten policies for the server one is the path rule that the others have. */
-export class PosternHttpContender extends PosternContender implements HttpContender {
+class PosternHttpContender extends PosternContender implements HttpContender {
   readonly #bench: Workbench;
 
   constructor(bench: Workbench, backend: Backend) {

@@ -1,4 +1,3 @@
-import { PosternError } from '../../mesh/errors.ts';
 import { Backend, SMALL_PATH } from '../lib/backend.ts';
 import { BulkFlow } from '../lib/bulk-flow.ts';
 import type { Contender, Endpoint } from '../lib/contender.ts';
@@ -9,6 +8,7 @@ import { privateMemory } from '../lib/memory.ts';
 import { SERVICE_PORT, tcpPolicyManifests, tcpServiceManifest } from '../lib/mesh-manifests.ts';
 import { type Latency, measureLatency } from '../lib/open-loop.ts';
 import { PosternContender, type PosternSetup } from '../lib/postern.ts';
+import { inRounds, measureOne, type Progress } from '../lib/rounds.ts';
 import type { Workbench } from '../lib/workbench.ts';
 import {
   type L4Plan,
@@ -44,8 +44,6 @@ export interface L4Measurements {
   readonly memoryAfterLoad: Pair<number>;
 }
 
-export type Progress = (line: string) => void;
-
 /** Raw TCP over mutual TLS: HAProxy against Postern, measured in turns. */
 export async function measureL4(bench: Workbench, plan: L4Plan, progress: Progress): Promise<L4Measurements> {
   const started = performance.now();
@@ -62,16 +60,7 @@ export async function measureL4(bench: Workbench, plan: L4Plan, progress: Progre
   progress('warming up');
   await suite.round(WARM_UP);
   suite.forget();
-  for (let round = 1, longest = 0; round <= plan.rounds; round++) {
-    const roundStarted = performance.now();
-    if (round > 1 && roundStarted - started + longest > plan.limitMs) {
-      progress(`stopping after ${round - 1} of ${plan.rounds} rounds: the time limit is near`);
-      break;
-    }
-    progress(`round ${round} of ${plan.rounds}`);
-    await suite.round(plan);
-    longest = Math.max(longest, performance.now() - roundStarted);
-  }
+  await inRounds(plan, started, progress, () => suite.round(plan));
   await bench.sleep(plan.memory.restMs);
   const memoryAfterLoad = {
     haproxy: Math.max(...haproxy.pids.map(privateMemory)),
@@ -128,16 +117,7 @@ class L4Suite {
   }
 
   async #inTurn<T>(what: string, measure: (contender: Contender) => Promise<T>): Promise<Pair<T>> {
-    const one = async (contender: Contender): Promise<T> => {
-      try {
-        await contender.settle();
-        return await measure(contender);
-      } catch (cause) {
-        if (!(cause instanceof PosternError)) throw cause;
-        const message = `${what} with ${contender.name}: ${cause.message}`;
-        throw new PosternError(cause.code, message, { cause, exitCode: cause.exitCode });
-      }
-    };
+    const one = (contender: Contender): Promise<T> => measureOne(what, contender, measure);
     const haproxy = await one(this.#contenders.haproxy);
     return { haproxy, postern: await one(this.#contenders.postern) };
   }
