@@ -1,6 +1,6 @@
 import type { NativeBuffer } from '../native/memory.ts';
 import { HpackEncoder } from '../protocol/hpack/encoder.ts';
-import type { HeaderList } from '../protocol/hpack/header-list.ts';
+import type { HeaderField, HeaderList } from '../protocol/hpack/header-list.ts';
 import type { Loop } from '../reactor/loop.ts';
 import {
   DEFAULT_WINDOW,
@@ -224,8 +224,8 @@ export class FrameOutput {
     if (this.#closed) return;
     let bound = FIELD_OVERHEAD;
     for (let i = 0; i < headers.length; i++) {
-      const [name, value] = headers[i] as readonly [string, string];
-      bound += name.length + value.length + FIELD_OVERHEAD;
+      const field = headers[i] as HeaderField;
+      bound += field[0].length + field[1].length + FIELD_OVERHEAD;
     }
     const flags = end ? Flag.END_STREAM : 0;
     if (bound > BLOCK_IN_PLACE) {

@@ -11,8 +11,11 @@ export interface Fields {
   has(name: string): boolean;
   /** Drops every line of that name. */
   remove(name: string): void;
-  /** Drops every line whose name (in lower case) the predicate holds for. */
-  removeWhere(predicate: (name: string) => boolean): void;
+  /**
+   * Drops every line whose name (in lower case) the predicate holds for. @param initial a small letter, by its code: names that begin with another are
+   * kept unasked
+   */
+  removeWhere(predicate: (name: string) => boolean, initial?: number): void;
   /** Replaces every line of that name by one. `value` must be admissible (RFC 9110, 5.5): no CR, LF, NUL. @throws RangeError where it is not. */
   set(name: string, value: string): void;
   /** As `set`, of a name and value that are known to be admissible: our own literals, and what was checked when it was made. */

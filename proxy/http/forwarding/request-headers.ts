@@ -53,27 +53,27 @@ export function isInternalResponseHeader(header: string): boolean {
 
 /** A request from a peer, before tokens and policies are looked at. @param clientCertificate of `formatClientCertificate`; null: none was shown */
 export function editInboundRequest(head: Fields, clientCertificate: string | null): void {
-  head.removeWhere(isInternalHeader);
+  head.removeWhere(isInternalHeader, LETTER_X);
   setClientCertificate(head, clientCertificate);
   if (!head.has('x-forwarded-proto')) head.put('x-forwarded-proto', clientCertificate === null ? 'http' : 'https');
 }
 
 /** A request of the application. */
 export function editOutboundRequest(head: Fields): void {
-  head.removeWhere(isInternalHeader);
+  head.removeWhere(isInternalHeader, LETTER_X);
   setClientCertificate(head, null);
   if (!head.has('x-forwarded-proto')) head.put('x-forwarded-proto', 'http');
 }
 
 /** Of either direction; what tokens say is for whoever verifies them to remove. */
 export function editRequestTrailers(trailers: Fields): void {
-  trailers.removeWhere(isInternalHeader);
+  trailers.removeWhere(isInternalHeader, LETTER_X);
   setClientCertificate(trailers, null);
 }
 
 /** A head, an interim one too, or trailers. */
 export function editResponse(fields: Fields): void {
-  fields.removeWhere(isInternalResponseHeader);
+  fields.removeWhere(isInternalResponseHeader, LETTER_X);
 }
 
 /**

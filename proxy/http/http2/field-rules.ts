@@ -1,6 +1,6 @@
-import type { HeaderList } from '../../protocol/hpack/header-list.ts';
+import { type HeaderList, MEMO_SLOTS, memoSlot } from '../../protocol/hpack/header-list.ts';
 import { isLookAlike } from '../../protocol/http1/field-names.ts';
-import { isLowerCaseToken, isValueByte, SPACE, TAB } from '../../protocol/http1/grammar.ts';
+import { isAdmissibleValue, isDigit, isLowerCaseToken, SPACE, TAB } from '../../protocol/http1/grammar.ts';
 import type { Field } from './fields.ts';
 
 /** Why a message is malformed or too large, and what a server answers. */
@@ -22,8 +22,7 @@ function isFieldValue(value: string): boolean {
   if (length === 0) return true;
   const [first, last] = [value.charCodeAt(0), value.charCodeAt(length - 1)];
   if (first === SPACE || first === TAB || last === SPACE || last === TAB) return false;
-  for (let i = 0; i < length; i++) if (!isValueByte(value.charCodeAt(i))) return false;
-  return true;
+  return isAdmissibleValue(value);
 }
 
 /** Names that belong to a connection of HTTP/1 (RFC 9113, 8.2.2): a message that has one is malformed. */
@@ -41,6 +40,37 @@ function isConnectionSpecific(name: string): boolean {
   }
 }
 
+/** Larger ones are not remembered: they would be kept alive. Bytes of name and value. */
+const REMEMBERED_BYTES = 128;
+/**
+ * Fields that were found good lately, by `memoSlot`: most of a message was in the one before. NEVER one that is more to the codec than a line, in
+ * requests or in responses, nor a secret.
+ */
+const passed: (Field | null)[] = new Array<Field | null>(MEMO_SLOTS).fill(null);
+
+function hasPassed(field: Field, slot: number): boolean {
+  const known = passed[slot] ?? null;
+  return known !== null && (known === field || (known[1] === field[1] && known[0] === field[0]));
+}
+
+function notePassed(field: Field, slot: number): void {
+  const name = field[0];
+  if (name.length + field[1].length > REMEMBERED_BYTES) return;
+  switch (name) {
+    case 'host':
+    case 'authorization':
+    case 'proxy-authorization':
+    case 'cookie':
+    case 'set-cookie':
+    // Different in every message.
+    case 'x-request-id':
+    case 'traceparent':
+      return;
+    default:
+      passed[slot] = field;
+  }
+}
+
 /** What the codec takes out of a message's fields. */
 export interface OwnFields {
   contentLength: number | null;
@@ -53,8 +83,15 @@ export interface OwnFields {
 
 function readLength(value: string, own: OwnFields): string | null {
   if (own.contentLength !== null) return 'more than one content-length';
-  if (!/^[0-9]+$/.test(value) || value.length > MAX_LENGTH_DIGITS) return 'content-length is no number';
-  own.contentLength = Number(value);
+  const { length } = value;
+  let number = 0;
+  for (let i = 0; i < length && i < MAX_LENGTH_DIGITS; i++) {
+    const code = value.charCodeAt(i);
+    if (!isDigit(code)) return 'content-length is no number';
+    number = number * 10 + code - 0x30;
+  }
+  if (length === 0 || length > MAX_LENGTH_DIGITS) return 'content-length is no number';
+  own.contentLength = number;
   return null;
 }
 
@@ -65,8 +102,14 @@ function readLength(value: string, own: OwnFields): string | null {
 export function readFields(headers: HeaderList, from: number, own: OwnFields, isRequest: boolean): string | null {
   for (let i = from; i < headers.length; i++) {
     const field = headers[i] as Field;
-    const [name, value] = field;
+    const name = field[0];
+    const value = field[1];
     own.bytes += name.length + value.length;
+    const slot = memoSlot(name, value);
+    if (hasPassed(field, slot)) {
+      own.lines.push(field);
+      continue;
+    }
     if (name.charCodeAt(0) === 0x3a) return 'a pseudo-header field is unknown, doubled or out of place';
     if (!isLowerCaseToken(name)) return 'a field name is not admissible';
     if (isLookAlike(name)) return 'a field name spelt with _ that others take for one of ours';
@@ -78,7 +121,10 @@ export function readFields(headers: HeaderList, from: number, own: OwnFields, is
     else if (name === 'host' && isRequest) {
       if (own.host !== null) fault = 'more than one host';
       own.host = value;
-    } else own.lines.push(field);
+    } else {
+      own.lines.push(field);
+      notePassed(field, slot);
+    }
     if (fault !== null) return fault;
   }
   return null;

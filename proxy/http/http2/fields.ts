@@ -15,8 +15,11 @@ export class Http2Fields implements Fields {
 
   get(name: string): string | null {
     let found: string | null = null;
-    for (const [each, value] of this.#lines) {
-      if (each !== name) continue;
+    const lines = this.#lines;
+    for (let i = 0; i < lines.length; i++) {
+      const line = lines[i];
+      if (line === undefined || line[0] !== name) continue;
+      const value = line[1];
       // A cookie may come in crumbs (RFC 9113, 8.2.3).
       found = found === null ? value : `${found}${name === 'cookie' ? '; ' : ', '}${value}`;
     }
@@ -30,7 +33,8 @@ export class Http2Fields implements Fields {
   }
 
   has(name: string): boolean {
-    for (const [each] of this.#lines) if (each === name) return true;
+    const lines = this.#lines;
+    for (let i = 0; i < lines.length; i++) if (lines[i]?.[0] === name) return true;
     return false;
   }
 
@@ -38,13 +42,16 @@ export class Http2Fields implements Fields {
     if (this.has(name)) this.#lines = this.#lines.filter(([each]) => each !== name);
   }
 
-  removeWhere(predicate: (name: string) => boolean): void {
-    let kept = 0;
-    for (const line of this.#lines) {
-      if (predicate(line[0])) continue;
-      this.#lines[kept++] = line;
+  removeWhere(predicate: (name: string) => boolean, initial = 0): void {
+    const lines = this.#lines;
+    for (let i = 0; i < lines.length; i++) {
+      const name = lines[i]?.[0] ?? '';
+      if (initial !== 0 && name.charCodeAt(0) !== initial) continue;
+      if (!predicate(name)) continue;
+      // Mostly nothing goes.
+      this.#lines = lines.filter(([each]) => !predicate(each));
+      return;
     }
-    this.#lines.length = kept;
   }
 
   set(name: string, value: string): void {

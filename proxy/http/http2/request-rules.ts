@@ -17,6 +17,16 @@ interface Pseudo {
   path: string | null;
 }
 
+/** The last method that was found good. */
+let goodMethod = 'GET';
+
+function isGoodMethod(method: string): boolean {
+  if (method === goodMethod) return true;
+  if (!METHOD.test(method)) return false;
+  goodMethod = method;
+  return true;
+}
+
 /** The last authority that was found good: mostly the next request has the same. */
 let goodAuthority = '';
 
@@ -32,7 +42,9 @@ function isGoodAuthority(authority: string, needsPort: boolean): boolean {
 function readPseudo(headers: HeaderList, pseudo: Pseudo, own: OwnFields): number | string {
   let count = 0;
   for (; count < headers.length; count++) {
-    const [name, value] = headers[count] as Field;
+    const field = headers[count] as Field;
+    const name = field[0];
+    const value = field[1];
     if (name.charCodeAt(0) !== COLON) break;
     own.bytes += name.length + value.length;
     if (!takePseudo(name, value, pseudo)) return 'a pseudo-header field that is unknown or doubled';
@@ -91,7 +103,7 @@ export function readRequest(headers: HeaderList, ends: boolean, limits: HttpLimi
   const fault = readFields(headers, count, own, true);
   if (fault !== null) return malformed(fault);
   const { method } = pseudo;
-  if (method === null || !METHOD.test(method)) return malformed(':method is missing or not admissible');
+  if (method === null || !isGoodMethod(method)) return malformed(':method is missing or not admissible');
   if (pseudo.path !== null && pseudo.path.length > limits.targetBytes) {
     return { status: 414, detail: `:path is longer than ${limits.targetBytes} bytes` };
   }

@@ -1,5 +1,5 @@
 import { DynamicTable } from './dynamic-table.ts';
-import { FIELD_OVERHEAD, type HeaderField, type HeaderList, TABLE_SIZE } from './header-list.ts';
+import { FIELD_OVERHEAD, type HeaderField, type HeaderList, TABLE_SIZE, VARYING } from './header-list.ts';
 import { huffmanDecode } from './huffman.ts';
 import { FIRST_DYNAMIC, STATIC_TABLE } from './static-table.ts';
 
@@ -21,12 +21,25 @@ export type DecodeResult =
 const BROKEN: DecodeResult = { kind: 'broken' };
 const TOO_LARGE: DecodeResult = { kind: 'too-large' };
 
+/** Literals that a decoder remembers as they came, each at its place of a list; and the longest of them in bytes. */
+const REPEATS = 16;
+const REPEAT_BYTES = 64;
+
+/** A field as it came, which means the same whenever it comes: it points into the static table alone. */
+interface Repeat {
+  field: HeaderField;
+  length: number;
+  readonly bytes: Uint8Array;
+}
+
 /** Decoded strings; grows to the longest block that ever came, which the connection's limits bound. */
 let huffmanText = Buffer.allocUnsafeSlow(4096);
 
 /** Decodes the header blocks of one connection, in order (RFC 7541). Fields found in a table are shared objects: NEVER change them. */
 export class HpackDecoder {
   readonly #table = new DynamicTable();
+  /** By place in the list: servers (nginx, for one) send the same literals with each response. Empty until there is one. */
+  readonly #repeats: (Repeat | null)[] = [];
   // The block being decoded.
   #bytes: Buffer = huffmanText;
   #at = 0;
@@ -50,7 +63,7 @@ export class HpackDecoder {
         if (count > 0 || ++updates > MAX_UPDATES || !this.#resize()) return BROKEN;
         continue;
       }
-      const field = this.#field(byte);
+      const field = byte < 0x10 || (byte & 0xc0) === 0x40 ? this.#literal(byte, count) : this.#field(byte);
       if (field === null || ++count > EMITTED_PER_FIELD * maxFields) return BROKEN;
       size += field[0].length + field[1].length + FIELD_OVERHEAD;
       if (size <= maxBytes && count <= maxFields) headers.push(field);
@@ -80,6 +93,48 @@ export class HpackDecoder {
     const field: HeaderField = [name, value];
     if (indexing) this.#table.insert(field);
     return field;
+  }
+
+  /** A literal, with indexing or without: decoded only where it is not just what came at this place before. */
+  #literal(byte: number, place: number): HeaderField | null {
+    const known = place < this.#repeats.length ? (this.#repeats[place] ?? null) : null;
+    if (known !== null && this.#comesAgain(known)) {
+      this.#at += known.length;
+      if (byte >= 0x40) this.#table.insert(known.field);
+      return known.field;
+    }
+    const from = this.#at;
+    const field = this.#field(byte);
+    if (field === null || place >= REPEATS || this.#at - from > REPEAT_BYTES) return field;
+    if (this.#isFixed(byte, from) && !VARYING.has(field[0])) this.#keep(place, field, from);
+    return field;
+  }
+
+  /** Whether the literal at `from` has a name of its own or of the static table: what is of the dynamic one is another name soon. */
+  #isFixed(byte: number, from: number): boolean {
+    if (byte >= 0x40) return byte < 0x40 + FIRST_DYNAMIC;
+    // 15, and what follows (RFC 7541, 5.1).
+    return byte < 0x0f || (this.#bytes[from + 1] ?? 0) < FIRST_DYNAMIC - 0x0f;
+  }
+
+  #comesAgain({ bytes: known, length }: Repeat): boolean {
+    const from = this.#at;
+    if (length > this.#end - from) return false;
+    const bytes = this.#bytes;
+    for (let i = 0; i < length; i++) if (bytes[from + i] !== known[i]) return false;
+    return true;
+  }
+
+  #keep(place: number, field: HeaderField, from: number): void {
+    while (this.#repeats.length <= place) this.#repeats.push(null);
+    let known = this.#repeats[place] ?? null;
+    if (known === null) {
+      known = { field, length: 0, bytes: new Uint8Array(REPEAT_BYTES) };
+      this.#repeats[place] = known;
+    }
+    known.field = field;
+    known.length = this.#at - from;
+    for (let i = 0; i < known.length; i++) known.bytes[i] = this.#bytes[from + i] ?? 0;
   }
 
   #lookUp(index: number): HeaderField | null {

@@ -3,7 +3,7 @@ import { FIELD_OVERHEAD, type HeaderField, TABLE_SIZE } from './header-list.ts';
 /** A ring as large as the most fields that a table can hold (RFC 7541, 4.1), so that it never grows. */
 const RING = TABLE_SIZE / FIELD_OVERHEAD;
 
-export const sizeOf = ([name, value]: HeaderField): number => name.length + value.length + FIELD_OVERHEAD;
+export const sizeOf = (field: HeaderField): number => field[0].length + field[1].length + FIELD_OVERHEAD;
 
 /** The dynamic table of one direction (RFC 7541, 2.3.2): newest first, evicted from the oldest. */
 export class DynamicTable {

@@ -1,14 +1,16 @@
 import { DynamicTable } from './dynamic-table.ts';
-import { type HeaderField, type HeaderList, TABLE_SIZE } from './header-list.ts';
+import {
+  type HeaderField,
+  type HeaderList,
+  MEMO_SLOTS,
+  memoSlot,
+  SENSITIVE,
+  TABLE_SIZE,
+  VARYING,
+} from './header-list.ts';
 import { huffmanBytes, huffmanEncode } from './huffman.ts';
 import { FIRST_DYNAMIC, STATIC_TABLE } from './static-table.ts';
 
-/** Never put into a table, here or at a later hop (RFC 7541, 7.1.3): their values could be guessed by watching sizes. */
-const SENSITIVE: ReadonlySet<string> = new Set(['authorization', 'proxy-authorization', 'cookie', 'set-cookie']);
-/** Different in every message: not worth looking for. */
-const VARYING: ReadonlySet<string> = new Set(['x-request-id', 'traceparent']);
-/** Fields of a list whose place in a table is remembered from the list before. */
-const MEMO = 32;
 /** Values of a name that are remembered, to tell those that come again from those that never will. */
 const RECENT = 4;
 /** Names that an encoder remembers; whoever chooses names freely must not make us remember all of them. */
@@ -60,10 +62,10 @@ export class HpackEncoder {
   readonly #table = new DynamicTable((field, number) => this.#onEvict(field, number));
   readonly #names = new Map<string, Name>();
   /**
-   * The fields of the list before that are in a table, by position: decoders give the same objects again and again. Their place: an index of the
-   * static table, or below 0, `-1 - number` in the dynamic one.
+   * Fields seen lately that are in a table, by `memoSlot`: most of a list was in the one before. Their place: an index of the static table, or below 0,
+   * `-1 - number` in the dynamic one. Null until there is one.
    */
-  readonly #memo: (HeaderField | null)[] = [];
+  #memo: (HeaderField | null)[] | null = null;
   readonly #places: number[] = [];
   /** Sizes that the next block has to announce; -1: none. */
   #smallest = -1;
@@ -84,34 +86,42 @@ export class HpackEncoder {
    */
   encode(headers: HeaderList, to: Buffer, at: number, limit: number): number {
     let most = FIELD_ROOM;
-    for (const [name, value] of headers) most += name.length + value.length + FIELD_ROOM;
+    for (let i = 0; i < headers.length; i++) {
+      const field = headers[i] as HeaderField;
+      most += field[0].length + field[1].length + FIELD_ROOM;
+    }
     if (most > limit - at) throw new RangeError(`a header list of up to ${most} bytes does not fit`);
     let p = this.#announced < 0 ? at : this.#announce(to, at);
     for (let i = 0; i < headers.length; i++) {
       const field = headers[i] as HeaderField;
-      const index = this.#memo[i] === field ? this.#remembered(i) : 0;
-      p = index > 0 ? writeInteger(to, p, 0x80, 7, index) : this.#field(field, to, p, i);
+      const slot = memoSlot(field[0], field[1]);
+      const index = this.#remembered(field, slot);
+      p = index > 0 ? writeInteger(to, p, 0x80, 7, index) : this.#field(field, to, p, slot);
     }
     return p;
   }
 
-  /** The index of the field that was at position `i` the last time; 0 where it has left the table. */
-  #remembered(i: number): number {
-    const place = this.#places[i] ?? 0;
+  /** The index of the field; 0 where it is not remembered, or has left the table. */
+  #remembered(field: HeaderField, slot: number): number {
+    const known = this.#memo?.[slot] ?? null;
+    if (known === null || (known !== field && (known[1] !== field[1] || known[0] !== field[0]))) return 0;
+    const place = this.#places[slot] ?? 0;
     if (place > 0) return place;
     const number = -1 - place;
     return number >= this.#table.inserted - this.#table.count ? this.#indexOf(number) : 0;
   }
 
-  #remember(i: number, field: HeaderField, place: number): void {
-    if (i >= MEMO) return;
-    // Positions are filled from the front, so that the arrays have no holes.
-    while (this.#memo.length <= i) {
-      this.#memo.push(null);
-      this.#places.push(0);
+  #remember(slot: number, field: HeaderField, place: number): void {
+    if (this.#memo === null) {
+      this.#memo = [];
+      // Filled from the front, so that the arrays have no holes.
+      for (let i = 0; i < MEMO_SLOTS; i++) {
+        this.#memo.push(null);
+        this.#places.push(0);
+      }
     }
-    this.#memo[i] = field;
-    this.#places[i] = place;
+    this.#memo[slot] = field;
+    this.#places[slot] = place;
   }
 
   #announce(to: Buffer, at: number): number {
@@ -123,23 +133,26 @@ export class HpackEncoder {
     return p;
   }
 
-  #field(field: HeaderField, to: Buffer, at: number, i: number): number {
+  #field(field: HeaderField, to: Buffer, at: number, slot: number): number {
     const [name, value] = field;
     const known = this.#name(name);
     if (known === null) return this.#literal(0x00, 4, 0, field, to, at);
     const fixed = known.fixedValues?.get(value);
     if (fixed !== undefined) {
-      this.#remember(i, field, fixed);
+      this.#remember(slot, field, fixed);
       return writeInteger(to, at, 0x80, 7, fixed);
     }
-    if (known.varying) return this.#literal(0x00, 4, this.#nameIndex(known), field, to, at);
+    // Its first value enters the table for the name's sake: what follows is sent, and read, without it.
+    const nameKnown = known.varying ? this.#nameIndex(known) : 0;
+    if (nameKnown > 0) return this.#literal(0x00, 4, nameKnown, field, to, at);
     const number = known.inserted.get(value);
     if (number !== undefined) {
-      this.#remember(i, field, -1 - number);
+      this.#remember(slot, field, -1 - number);
       return writeInteger(to, at, 0x80, 7, this.#indexOf(number));
     }
     if (known.sensitive) return this.#literal(0x10, 4, this.#nameIndex(known), field, to, at);
-    if (!known.comesAgain(value)) return this.#literal(0x00, 4, this.#nameIndex(known), field, to, at);
+    if (!known.varying && !known.comesAgain(value))
+      return this.#literal(0x00, 4, this.#nameIndex(known), field, to, at);
     // First the index of the name, then the insertion, which shifts every index.
     const p = this.#literal(0x40, 6, this.#nameIndex(known), field, to, at);
     if (this.#table.insert(field)) known.inserted.set(value, this.#table.inserted - 1);

@@ -6,6 +6,8 @@ import { COLON, CR, isAdmissibleValue, isLowerCaseToken, LF, SPACE, TAB } from '
 export const NAME_BITS = 11;
 /** Longest name of a field, in bytes. */
 export const MAX_NAME = (1 << NAME_BITS) - 1;
+/** What a capital letter lacks of the small one. */
+const CASE_BIT = 0x20;
 /** Index entry of a line that is not sent on. */
 export const DROPPED = -1;
 
@@ -79,10 +81,11 @@ export class Http1Fields implements Fields {
   }
 
   /** Host is part of the request's target: it stays. */
-  removeWhere(predicate: (name: string) => boolean): void {
+  removeWhere(predicate: (name: string) => boolean, initial = 0): void {
     const index = this.#index;
     for (let i = 1; i < index.length; i += 2) {
       if (index[i] === DROPPED) continue;
+      if (initial !== 0 && (this.#text.charCodeAt(index[i - 1] ?? 0) | CASE_BIT) !== initial) continue;
       const name = this.#name(i);
       if (name !== 'host' && predicate(name)) index[i] = DROPPED;
     }
@@ -90,6 +93,7 @@ export class Http1Fields implements Fields {
     if (added === null) return;
     for (let i = added.length - 2; i >= 0; i -= 2) {
       const name = added[i] ?? '';
+      if (initial !== 0 && name.charCodeAt(0) !== initial) continue;
       if (name !== 'host' && predicate(name)) added.splice(i, 2);
     }
   }
@@ -142,11 +146,11 @@ export class Http1Fields implements Fields {
     for (let i = 1; i < index.length; i += 2) {
       if (index[i] !== DROPPED) continue;
       const line = index[i - 1] ?? 0;
-      if (line > run) position += to.latin1Write(text.slice(run, line), position);
+      if (line > run) position += writeRun(to, position, text, run, line);
       run = index[i + 1] ?? 0;
     }
     const section = index[index.length - 1] ?? 0;
-    if (section > run) position += to.latin1Write(text.slice(run, section), position);
+    if (section > run) position += writeRun(to, position, text, run, section);
     const added = this.#added;
     if (added === null) return position;
     for (let i = 0; i < added.length; i += 2) position = writeLine(to, position, added[i] ?? '', added[i + 1] ?? '');
@@ -181,6 +185,11 @@ export class Http1Fields implements Fields {
     while (end > start && isWhitespace(text.charCodeAt(end - 1))) end--;
     return text.slice(start, end);
   }
+}
+
+/** A run at the beginning needs no slice, which would cost as much as the copy. */
+function writeRun(to: Buffer, at: number, text: string, start: number, end: number): number {
+  return to.latin1Write(start === 0 ? text : text.slice(start, end), at, end - start);
 }
 
 /** Piece by piece: to join them first would cost more than the calls. */

@@ -37,17 +37,22 @@ export function isDigit(byte: number): boolean {
 
 /** Whether a value may be sent as it is: one byte a character and none of them a control character. */
 export function isAdmissibleValue(value: string): boolean {
+  // Without a branch a character: nearly all are good.
+  let good = 1;
+  let all = 0;
   for (let i = 0; i < value.length; i++) {
     const code = value.charCodeAt(i);
-    if (code > 0xff || !isValueByte(code)) return false;
+    all |= code;
+    good &= VALUE_BYTE[code & 0xff] ?? 0;
   }
-  return true;
+  return good === 1 && all <= 0xff;
 }
 
 export function isLowerCaseToken(text: string): boolean {
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
-    if (code > 0x7e || TOKEN_LOWER[code] !== code) return false;
+    // NUL, too, is what the table says of it.
+    if (code === 0 || code > 0x7e || TOKEN_LOWER[code] !== code) return false;
   }
   return text.length > 0;
 }

@@ -194,12 +194,47 @@ describe('encoder and decoder', () => {
     expect(encode(encoder, list)).toHaveLength(4);
   });
 
+  test('a field that has left the table is sent as it is', () => {
+    const encoder = new HpackEncoder();
+    const decoder = new HpackDecoder();
+    const early: HeaderList = [['x-a', '1']];
+    for (let i = 0; i < 3; i++) decode(decoder, encode(encoder, early));
+    for (let i = 0; i < 24; i++) {
+      const filler: HeaderList = [[`x-fill-${i >> 1}`, 'v'.repeat(500)]];
+      expect(decode(decoder, encode(encoder, filler))).toEqual(filler);
+    }
+    expect(decode(decoder, encode(encoder, early))).toEqual(early);
+  });
+
+  test('a name whose values never come again is sent once', () => {
+    const encoder = new HpackEncoder();
+    const decoder = new HpackDecoder();
+    for (const id of ['one', 'two', 'three']) {
+      const list: HeaderList = [['x-request-id', id]];
+      const sent = encode(encoder, list);
+      expect(sent.includes('x-request-id') || sent.length > 12).toBe(id === 'one');
+      expect(decode(decoder, sent)).toEqual(list);
+    }
+  });
+
+  test('a literal that comes again at its place is the same object: nobody need check it twice', () => {
+    const decoder = new HpackDecoder();
+    const literal = hex('0f10 0161');
+    const [[first], [again], [other]] = [literal, literal, hex('0f10 0162')].map((block) => decode(decoder, block)) as [
+      HeaderList,
+      HeaderList,
+      HeaderList,
+    ];
+    expect(again).toBe(first);
+    expect(other).toEqual(['content-type', 'b']);
+  });
+
   test('a value that never comes again does not enter the table', () => {
     const encoder = new HpackEncoder();
     const decoder = new HpackDecoder();
     const stable = ['x-team', 'blue'] as const;
     for (let i = 0; i < 500; i++) decode(decoder, encode(encoder, [stable, ['x-request-id', `request-${i}`]]));
-    // Had the 500 entered, the stable one would be out or far back.
+    // Had the 500 entered, the stable one would be out or far back: only the first has, for its name's sake.
     expect(encode(encoder, [stable])).toEqual(hex('be'));
   });
 

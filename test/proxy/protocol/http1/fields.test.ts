@@ -84,6 +84,16 @@ describe('fields', () => {
     expect(encoded(head)).toBe('GET / HTTP/1.1\r\nHost: a\r\nX-B: 2\r\n\r\n');
   });
 
+  test('are removed by predicate over names with the initial alone, where one is given', () => {
+    const head = request('X-A: 1', 'xb: 2', 'Y-A: 3', '~x: 4');
+    head.set('x-c', '5');
+    head.set('y-c', '6');
+    const asked: string[] = [];
+    head.removeWhere((name) => asked.push(name) > 1, 'x'.charCodeAt(0));
+    expect(asked).toEqual(['x-a', 'xb', 'x-c']);
+    expect([...head.lines()].map(([name]) => name)).toEqual(['host', 'x-a', 'y-a', '~x', 'y-c']);
+  });
+
   test('that are set replace every line of the name, and come last', () => {
     const head = request('X-A: 1', 'X-B: 2', 'X-A: 3');
     head.set('x-a', '4');
