@@ -1,10 +1,13 @@
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import type { Agent as HttpAgent, IncomingMessage } from 'node:http';
+import https from 'node:https';
 
 /** What became of one attempt: `taken` with the collector's answer, or not; `again`: a later attempt may fare better. */
 export type Posted =
   | { readonly ok: true; readonly body: string }
   | { readonly ok: false; readonly again: boolean; readonly reason: string };
+
+// Not by an import statement, which would load undici (see http-server.ts).
+const http = process.getBuiltinModule('node:http');
 
 const TIMEOUT_MS = 10_000;
 /** Of the answer, which is a few bytes where all is well. */
@@ -15,20 +18,20 @@ const RETRYABLE: ReadonlySet<number> = new Set([429, 502, 503, 504]);
 /** One connection, kept, to the collector. */
 export class CollectorClient {
   readonly #url: URL;
-  readonly #agent: HttpAgent | HttpsAgent;
+  readonly #agent: HttpAgent | https.Agent;
 
   /** @param url http or https */
   constructor(url: URL) {
     this.#url = url;
     const settings = { keepAlive: true, maxSockets: 1 };
-    this.#agent = url.protocol === 'https:' ? new HttpsAgent(settings) : new HttpAgent(settings);
+    this.#agent = url.protocol === 'https:' ? new https.Agent(settings) : new http.Agent(settings);
   }
 
   /** Within 10 s, and until `signal`; never rejects. */
   post(body: string, signal: AbortSignal): Promise<Posted> {
     const { promise, resolve } = Promise.withResolvers<Posted>();
     const failed = (error: Error): void => resolve({ ok: false, again: true, reason: error.message });
-    const send = this.#url.protocol === 'https:' ? httpsRequest : httpRequest;
+    const send = this.#url.protocol === 'https:' ? https.request : http.request;
     const call = send(
       this.#url,
       {

@@ -1,5 +1,8 @@
-import koffi from 'koffi';
+import { createRequire } from 'node:module';
 import { EXIT, messageOf, PosternError } from '../../mesh/errors.ts';
+
+// The package's other form, an ES module, imports all of node:fs and node:util (0.5 MB of a worker).
+const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
 
 /**
  * Binds C functions of the running executable: libc, and the OpenSSL and nghttp2 that the node binary carries and exports.

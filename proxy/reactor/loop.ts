@@ -220,6 +220,7 @@ export class Loop {
   }
 
   #runAll(tasks: (() => void)[]): void {
+    if (tasks.length === 0) return;
     for (const task of tasks) {
       try {
         task();

@@ -46,7 +46,7 @@ export function importsOf(file: string, text: string): readonly Import[] {
   return found.map(({ names, specifier }) => {
     const isRelative = specifier.startsWith('.');
     const to = isRelative ? normalize(join(dirname(file), specifier)) : specifier;
-    return { from: file, to, relative: isRelative, names: names.trim(), typeOnly: /^\s*type\s+[^,]*$/.test(names) };
+    return { from: file, to, relative: isRelative, names: names.trim(), typeOnly: /^\s*type\s+\S/.test(names) };
   });
 }
 
