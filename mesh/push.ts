@@ -12,13 +12,19 @@ import type { RejectedResource, Resource, ResourceKey } from './resources.ts';
  */
 export const PUSH_PORT = 15012;
 
+/**
+ * Header of the stream's answer: `address:port` of the replica itself that serves it, where several stand behind one address. Acknowledgements go there,
+ * because no other replica knows what was sent on the stream.
+ */
+export const REPLICA_HEADER = 'postern-replica';
+
 export const LIMITS = {
   /** Bytes of a request's JSON body. */
   requestBytes: 256 * 1024,
   /** Bytes of one line of the stream. */
   lineBytes: 64 * 1024 * 1024,
   /** The server sends a heartbeat this often; a client that has heard nothing for three of them reconnects. Milliseconds. */
-  heartbeatMs: 10_000,
+  heartbeatMs: 2_000,
 } as const;
 
 export interface CertificateRequest {

@@ -88,6 +88,8 @@ export interface WorkloadResource {
   readonly cluster: string;
   /** Effective PeerAuthentication mode by port is DISABLE here: callers must use plaintext. */
   readonly plaintextPorts: readonly number[];
+  /** It is dialled at `addresses`, yet they are its node's, or another's too: NEVER is a peer, or a destination called by address, taken for it. Absent: false. */
+  readonly hostNetwork?: boolean;
 }
 
 export interface ServicePort {
@@ -115,9 +117,25 @@ export interface ServiceResource {
   readonly addresses: readonly string[];
   readonly ports: readonly ServicePort[];
   readonly endpoints: readonly ServiceEndpoint[];
+  /** CIDR blocks: connections to them at one of `ports` go on to where they were going, in a REGISTRY_ONLY mesh too. Absent: none. */
+  readonly passthrough?: readonly string[];
+}
+
+/**
+ * What the control plane knows of the workload that the sidecar stands beside, and may change while it runs: its word counts, not that of the
+ * sidecar's settings. Exactly one, named `self`.
+ */
+export interface SelfResource {
+  readonly kind: 'Self';
+  readonly name: 'self';
+  /** Policies select by these. */
+  readonly labels: { readonly [key: string]: string };
+  /** The application has ended for good (a Job's pod, whose other containers have all terminated): the sidecar is to drain and to end. */
+  readonly ended: boolean;
 }
 
 export type Resource =
+  | SelfResource
   | MeshConfigResource
   | TrustBundleResource
   | RevocationsResource

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
+import type { InterceptOptions, RawInterceptOptions } from '../../mesh/intercept/options.ts';
 import type { BackendChoice } from '../../proxy/intercept/apply.ts';
-import type { InterceptOptions, RawInterceptOptions } from '../../proxy/intercept/options.ts';
 import type { ProbeResult } from '../../proxy/intercept/validate.ts';
 
 interface BackendFlags {
@@ -47,7 +47,7 @@ function probeOptions(command: Command): Command {
 }
 
 async function parseOptions(flags: RawInterceptOptions): Promise<InterceptOptions> {
-  const { parseInterceptOptions } = await import('../../proxy/intercept/options.ts');
+  const { parseInterceptOptions } = await import('../../mesh/intercept/options.ts');
   return parseInterceptOptions(flags);
 }
 

@@ -126,3 +126,21 @@ export function bytes(min: number, max: number): Decoder<number> {
     },
   };
 }
+
+export const ratio: Decoder<number> = {
+  expects: 'a number from 0 to 1, such as 0.01',
+  placeholder: 0,
+  read: (value) => (typeof value === 'number' && value >= 0 && value <= 1 ? value : null),
+};
+
+/** Base URL of an OTLP/HTTP collector, without a trailing slash. */
+export const collectorUrl: Decoder<string> = parsed(
+  'the http or https URL of an OTLP collector without credentials, such as "http://127.0.0.1:4318"',
+  '',
+  (value) => {
+    const url = URL.parse(value);
+    if (url === null || !['http:', 'https:'].includes(url.protocol) || url.hostname === '') return null;
+    if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') return null;
+    return `${url.origin}${url.pathname.replace(/\/+$/, '')}`;
+  },
+);

@@ -109,6 +109,16 @@ export class Section {
     return node.items.map((item, index) => this.#decode(item as Node, `${this.#name(key)}[${index}]`, decoder));
   }
 
+  /** A list, or one string of values with commas between them, as Kubernetes writes a pod's addresses into the environment. */
+  listOrText<T>(key: string, decoder: Decoder<T>): readonly T[] {
+    const node = this.#node(key);
+    if (!isScalar(node) || typeof node.value !== 'string') return this.list(key, decoder);
+    const values = node.value.split(',').map((part) => decoder.read(part));
+    if (values.includes(null))
+      this.#wrong(node, this.#name(key), `a list, or one string with commas, each ${decoder.expects}`);
+    return values.map((value) => value ?? decoder.placeholder);
+  }
+
   /** A map of free keys, each of the form `keys`, to values of one kind; empty where the key is absent. */
   record<T>(key: string, keys: RegExp, decoder: Decoder<T>): Readonly<Record<string, T>> {
     const entries = this.section(key);

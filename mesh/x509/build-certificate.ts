@@ -10,6 +10,7 @@ import {
   decode,
   encode,
   integer,
+  nullValue,
   octetString,
   oid,
   partsOf,
@@ -18,6 +19,7 @@ import {
   time,
   utf8String,
 } from './der.ts';
+import { extensionsOf } from './extensions.ts';
 import { OID } from './oid.ts';
 import { encodePem } from './pem.ts';
 import { keyIdentifier, subjectPublicKeyInfo } from './public-key.ts';
@@ -47,7 +49,9 @@ export function issuerOf(certificate: X509Certificate, privateKey: KeyObject): I
   const [toBeSigned] = partsOf(decode(certificate.raw));
   // TBSCertificate (RFC 5280, section 4.1): version, serialNumber, signature, issuer, validity, subject.
   const name = partsOf(toBeSigned)[5] ?? sequence();
-  return { name, keyIdentifier: keyIdentifier(certificate.publicKey), privateKey };
+  // A foreign CA may have named its key in another way: verifiers compare the two identifiers.
+  const named = extensionsOf(certificate).subjectKeyIdentifier;
+  return { name, keyIdentifier: named ?? keyIdentifier(certificate.publicKey), privateKey };
 }
 
 /** A self-signed root, PEM; it names its trust domain as SPIFFE asks of signing certificates (X509-SVID, section 2). */
@@ -107,7 +111,7 @@ function assemble(
   if (!(request.notBefore < request.notAfter)) {
     throw new PosternError('ERR_CERTIFICATE_VALIDITY', 'a certificate must end after it begins');
   }
-  const algorithm = sequence(oid(OID.ecdsaWithSha256));
+  const { algorithm, digest } = signatureOf(issuer.privateKey);
   const toBeSigned = sequence(
     contextConstructed(0, integer(Buffer.of(2))),
     integer(randomSerial()),
@@ -125,8 +129,28 @@ function assemble(
       ),
     ),
   );
-  const signature = sign('sha256', encode(toBeSigned), issuer.privateKey);
+  const signature = sign(digest, encode(toBeSigned), issuer.privateKey);
   return encodePem('CERTIFICATE', encode(sequence(toBeSigned, algorithm, bitString(signature))));
+}
+
+/** How a CA's key signs: RFC 5758, section 3.2; RFC 8017, appendix A.2.4. @throws PosternError ERR_CERTIFICATE_ISSUER */
+function signatureOf(key: KeyObject): { readonly algorithm: DerNode; readonly digest: string } {
+  if (key.asymmetricKeyType === 'rsa') {
+    return { algorithm: sequence(oid(OID.sha256WithRsa), nullValue()), digest: 'sha256' };
+  }
+  switch (key.asymmetricKeyDetails?.namedCurve) {
+    case 'prime256v1':
+      return { algorithm: sequence(oid(OID.ecdsaWithSha256)), digest: 'sha256' };
+    case 'secp384r1':
+      return { algorithm: sequence(oid(OID.ecdsaWithSha384)), digest: 'sha384' };
+    case 'secp521r1':
+      return { algorithm: sequence(oid(OID.ecdsaWithSha512)), digest: 'sha512' };
+    default:
+      throw new PosternError(
+        'ERR_CERTIFICATE_ISSUER',
+        'the key of an issuer must be RSA, or EC of P-256, P-384 or P-521',
+      );
+  }
 }
 
 /** 16 random bytes, the first between 0x40 and 0x7f: positive, no leading zeros to disagree about, 126 random bits. */

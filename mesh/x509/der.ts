@@ -17,6 +17,8 @@ export const sequence = (...parts: readonly DerNode[]): DerNode =>
 
 export const set = (...parts: readonly DerNode[]): DerNode => asn1.create(Class.UNIVERSAL, Type.SET, true, parts);
 
+export const nullValue = (): DerNode => primitive(Type.NULL, '');
+
 /** Two's complement, big-endian. */
 export const integer = (bytes: Uint8Array): DerNode => primitive(Type.INTEGER, binary(bytes));
 
@@ -91,3 +93,16 @@ export function oidText(node: DerNode | undefined): string {
   }
   return asn1.derToOid(node.value);
 }
+
+/** Content of a primitive value of any type; of a BIT STRING with the count of unused bits before it. @throws Error where it is constructed. */
+export function bytesOfPrimitive(node: DerNode | undefined): Buffer {
+  if (typeof node?.value !== 'string') throw new Error('a primitive value was expected');
+  return bytesOf(node.value);
+}
+
+export const isContext = (node: DerNode, tag: number): boolean =>
+  node.tagClass === Class.CONTEXT_SPECIFIC && node.type === tag;
+
+export const isBoolean = (node: DerNode): boolean => node.tagClass === Class.UNIVERSAL && node.type === Type.BOOLEAN;
+
+export const isInteger = (node: DerNode): boolean => node.tagClass === Class.UNIVERSAL && node.type === Type.INTEGER;

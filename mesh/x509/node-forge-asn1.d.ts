@@ -19,6 +19,7 @@ declare module 'node-forge/lib/asn1.js' {
       readonly INTEGER: number;
       readonly BITSTRING: number;
       readonly OCTETSTRING: number;
+      readonly NULL: number;
       readonly OID: number;
       readonly UTF8: number;
       readonly SEQUENCE: number;

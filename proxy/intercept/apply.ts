@@ -1,7 +1,7 @@
 import { EXIT, PosternError } from '../../mesh/errors.ts';
+import type { InterceptOptions } from '../../mesh/intercept/options.ts';
 import { type Machine, thisMachine } from './machine.ts';
 import { NFT_TABLE } from './nftables.ts';
-import type { InterceptOptions } from './options.ts';
 import { requireNetAdmin, withoutUnmappedIds } from './privileges.ts';
 import { applyTransactions, type Backend, removeTransactions, type SavedRules, type Transaction } from './rules.ts';
 import { KERNEL_UNSUPPORTED, toolFailure } from './tool-failure.ts';

@@ -1,7 +1,7 @@
-import { formatCidr } from './cidr.ts';
+import { formatCidr } from '../../mesh/intercept/cidr.ts';
+import { type InterceptOptions, type Selection, SIDECAR_PORTS } from '../../mesh/intercept/options.ts';
+import type { PortRange } from '../../mesh/intercept/port-list.ts';
 import { ofFamily } from './matching.ts';
-import { type InterceptOptions, type Selection, SIDECAR_PORTS } from './options.ts';
-import type { PortRange } from './port-list.ts';
 
 /** Everything that is ours: these chains of the nat table, and the jumps to them from the built-in ones. All four always exist together. */
 const CHAINS = ['POSTERN_INBOUND', 'POSTERN_INBOUND_CIDRS', 'POSTERN_OUTBOUND', 'POSTERN_OUTBOUND_CIDRS'] as const;

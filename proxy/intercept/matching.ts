@@ -1,7 +1,7 @@
 import { isIPv4 } from 'node:net';
-import { type Cidr, cidrContains } from './cidr.ts';
-import { type InterceptOptions, type Selection, SIDECAR_PORTS } from './options.ts';
-import { portsContain } from './port-list.ts';
+import { type Cidr, cidrContains } from '../../mesh/intercept/cidr.ts';
+import { type InterceptOptions, type Selection, SIDECAR_PORTS } from '../../mesh/intercept/options.ts';
+import { portsContain } from '../../mesh/intercept/port-list.ts';
 
 /** A new TCP connection as the rules see its first packet. */
 export interface Connection {

@@ -1,7 +1,7 @@
-import { type Cidr, formatCidr } from './cidr.ts';
+import { type Cidr, formatCidr } from '../../mesh/intercept/cidr.ts';
+import { type InterceptOptions, type Selection, SIDECAR_PORTS } from '../../mesh/intercept/options.ts';
+import { formatPortRange, type PortRange } from '../../mesh/intercept/port-list.ts';
 import { ofFamily } from './matching.ts';
-import { type InterceptOptions, type Selection, SIDECAR_PORTS } from './options.ts';
-import { formatPortRange, type PortRange } from './port-list.ts';
 
 /** Everything that is ours lives in this one table, so that removing it removes exactly ours. */
 export const NFT_TABLE = 'inet postern';

@@ -1,6 +1,6 @@
 import { EXIT, PosternError } from '../../mesh/errors.ts';
+import type { InterceptOptions } from '../../mesh/intercept/options.ts';
 import type { Machine } from './machine.ts';
-import type { InterceptOptions } from './options.ts';
 
 /** capabilities(7), include/uapi/linux/capability.h. */
 const CAP_NET_ADMIN = 12n;

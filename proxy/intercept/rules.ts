@@ -1,6 +1,6 @@
+import type { InterceptOptions } from '../../mesh/intercept/options.ts';
 import { iptablesRemoval, iptablesScript, readIptablesState } from './iptables.ts';
 import { NFT_REMOVE, nftablesScript } from './nftables.ts';
-import type { InterceptOptions } from './options.ts';
 
 export type Backend = 'nft' | 'iptables';
 

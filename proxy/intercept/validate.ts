@@ -1,10 +1,10 @@
 import { networkInterfaces } from 'node:os';
 import { EXIT, PosternError } from '../../mesh/errors.ts';
-import { addressToInteger, addressWithin, blockOf } from './cidr.ts';
+import { addressToInteger, addressWithin, blockOf } from '../../mesh/intercept/cidr.ts';
+import type { InterceptOptions, Selection } from '../../mesh/intercept/options.ts';
 import { dialFromOutside, INBOUND_PROBE } from './inbound-probe.ts';
 import { type Machine, thisMachine } from './machine.ts';
 import { type Connection, familyOf, isRedirected, ofFamily } from './matching.ts';
-import type { InterceptOptions, Selection } from './options.ts';
 import { type DialResult, dial } from './probe-dial.ts';
 import type { Answer, ProbeListeners } from './probe-listeners.ts';
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { parseInterceptOptions } from '../../mesh/intercept/options.ts';
 import { applyInterception, removeInterception, showInterception } from '../../proxy/intercept/apply.ts';
 import type { Machine, ToolResult } from '../../proxy/intercept/machine.ts';
-import { parseInterceptOptions } from '../../proxy/intercept/options.ts';
 import { hasNetAdmin, isMapped } from '../../proxy/intercept/privileges.ts';
 
 const OPTIONS = parseInterceptOptions({});

@@ -4,7 +4,7 @@ import {
   type InterceptOptions,
   parseInterceptOptions,
   type RawInterceptOptions,
-} from '../../proxy/intercept/options.ts';
+} from '../../mesh/intercept/options.ts';
 
 const fails = (raw: RawInterceptOptions, message: string | RegExp): void => {
   expect(() => parseInterceptOptions(raw)).toThrow(

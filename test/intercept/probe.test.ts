@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { parseInterceptOptions, type RawInterceptOptions } from '../../proxy/intercept/options.ts';
+import { parseInterceptOptions, type RawInterceptOptions } from '../../mesh/intercept/options.ts';
 import { outboundTargets, requireRedirected, verdict } from '../../proxy/intercept/validate.ts';
 
 const OWNER = { uid: 0, gid: 0, mark: 0 };

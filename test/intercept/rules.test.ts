@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
+import { parseInterceptOptions, type RawInterceptOptions } from '../../mesh/intercept/options.ts';
 import { readIptablesState } from '../../proxy/intercept/iptables.ts';
-import { parseInterceptOptions, type RawInterceptOptions } from '../../proxy/intercept/options.ts';
 import { applyTransactions, removeTransactions } from '../../proxy/intercept/rules.ts';
 import { isolations, networkNamespaceTests } from '../support/privileges.ts';
 

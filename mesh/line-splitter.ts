@@ -1,15 +1,18 @@
-import { PosternError } from '../../mesh/errors.ts';
+import { PosternError } from './errors.ts';
 
 const NEWLINE = 0x0a;
 
 /** Splits a stream of bytes into lines of at most `maxBytes`; holds at most one unfinished line. */
 export class LineSplitter {
   readonly #maxBytes: number;
+  readonly #peer: string;
   #parts: Buffer[] = [];
   #held = 0;
 
-  constructor(maxBytes: number) {
+  /** @param peer Whose bytes they are, for the message. */
+  constructor(maxBytes: number, peer: string) {
     this.#maxBytes = maxBytes;
+    this.#peer = peer;
   }
 
   /** The lines that `chunk` completes, without their newlines; empty ones are left out. @throws PosternError ERR_LINE_TOO_LONG. */
@@ -29,7 +32,7 @@ export class LineSplitter {
   #hold(part: Buffer): void {
     this.#held += part.length;
     if (this.#held > this.#maxBytes) {
-      throw new PosternError('ERR_LINE_TOO_LONG', `a line of more than ${this.#maxBytes} bytes from the control plane`);
+      throw new PosternError('ERR_LINE_TOO_LONG', `a line of more than ${this.#maxBytes} bytes from ${this.#peer}`);
     }
     this.#parts.push(part);
   }

@@ -1,6 +1,6 @@
 /**
- * Exponential back-off with jitter: the n-th delay is drawn from the upper half of `initialMs · 2^n`, capped at `maxMs`, so that many sidecars
- * that lost the control plane together do not return together.
+ * Exponential back-off with jitter: the n-th delay is drawn from the upper half of `initialMs · 2^n`, capped at `maxMs`, so that many who
+ * lost one server together do not return together.
  */
 export class Backoff {
   readonly #initialMs: number;

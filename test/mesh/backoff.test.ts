@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { Backoff } from '../../../proxy/control/backoff.ts';
+import { Backoff } from '../../mesh/backoff.ts';
 
 it('doubles up to the cap, of which jitter takes at most half, and starts over after a success', () => {
   const least = new Backoff({ initialMs: 100, maxMs: 1000, random: () => 0 });

@@ -1,4 +1,4 @@
-import { EXIT, PosternError } from '../../mesh/errors.ts';
+import { EXIT, PosternError } from '../errors.ts';
 import { type Cidr, disjointCidrs, parseCidr } from './cidr.ts';
 import { mergePortRanges, type PortRange, parsePortRange } from './port-list.ts';
 
