@@ -7,8 +7,10 @@ export const KINDS = {
   PeerAuthentication: ['security.istio.io/v1', 'security.istio.io/v1beta1'],
   RequestAuthentication: ['security.istio.io/v1', 'security.istio.io/v1beta1'],
   WorkloadEntry: ['networking.istio.io/v1', 'networking.istio.io/v1beta1', 'networking.istio.io/v1alpha3'],
+  ServiceEntry: ['networking.istio.io/v1', 'networking.istio.io/v1beta1', 'networking.istio.io/v1alpha3'],
   Service: ['v1'],
   MeshConfig: ['postern.dev/v1'],
+  Revocation: ['postern.dev/v1'],
 } as const;
 
 export type ManifestKind = keyof typeof KINDS;

@@ -15,3 +15,20 @@ export function isDnsSubdomain(text: string): boolean {
 export function isPortName(text: string): boolean {
   return PORT_NAME.test(text);
 }
+
+/** RFC 1035 labels, in either case; a final dot names the root. */
+const HOST_LABEL = /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/i;
+const WILDCARD_LABEL = /^\*(?:[-a-z0-9]{0,61}[a-z0-9])?$/i;
+const MAX_HOST_NAME = 255;
+
+export function isHostName(text: string): boolean {
+  const name = text.endsWith('.') ? text.slice(0, -1) : text;
+  return text.length <= MAX_HOST_NAME && name.split('.').every((label) => HOST_LABEL.test(label));
+}
+
+/** The same, where `*` may begin the first label; `*` alone is none. */
+export function isWildcardHostName(text: string): boolean {
+  const [first = '', ...rest] = text.split('.');
+  if (!WILDCARD_LABEL.test(first)) return isHostName(text);
+  return rest.length > 0 && isHostName(rest.join('.')) && text.length <= MAX_HOST_NAME;
+}

@@ -8,7 +8,9 @@ import { validateMeshConfig } from './mesh-config.ts';
 import { validateMetadata } from './metadata.ts';
 import { validatePeerAuthentication } from './peer-authentication.ts';
 import { validateRequestAuthentication } from './request-authentication.ts';
+import { validateRevocation } from './revocation.ts';
 import { validateService } from './service.ts';
+import { validateServiceEntry } from './service-entry.ts';
 import { validateWorkloadEntry } from './workload-entry.ts';
 
 const VALIDATORS: { readonly [kind in ManifestKind]: (object: JsonObject, findings: Findings) => void } = {
@@ -16,8 +18,10 @@ const VALIDATORS: { readonly [kind in ManifestKind]: (object: JsonObject, findin
   PeerAuthentication: validatePeerAuthentication,
   RequestAuthentication: validateRequestAuthentication,
   WorkloadEntry: validateWorkloadEntry,
+  ServiceEntry: validateServiceEntry,
   Service: validateService,
   MeshConfig: validateMeshConfig,
+  Revocation: validateRevocation,
 };
 
 /** Whether an object is admissible: it is where none of the findings is an error. Takes any JSON object and never throws. */
