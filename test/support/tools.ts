@@ -17,6 +17,13 @@ export function toolTests(...programs: readonly string[]): typeof describe | typ
   return describe.skip;
 }
 
+/** The same for programs that Debian does not have: where they are absent the tests are skipped, with CI=true as well. */
+export function foreignToolTests(program: string): typeof describe | typeof describe.skip {
+  if (locate(program) !== null) return describe;
+  process.stderr.write(`\n*** SKIPPED: tests with ${program}: not found; nothing installs it\n\n`);
+  return describe.skip;
+}
+
 export function pathOf(program: string): string {
   const path = locate(program);
   if (path === null) throw new Error(`${program} is not on this machine`);
