@@ -86,9 +86,9 @@ async function handle(
     case 'GET /revocations':
       return reply(response, 200, { revocations: handlers.listRevocations() });
     case 'POST /revocations':
-      return reply(response, 201, handlers.addRevocation(subjectOf(await readBody(request))));
+      return reply(response, 201, await handlers.addRevocation(subjectOf(await readBody(request))));
     case 'DELETE /revocations':
-      return reply(response, 200, { removed: handlers.removeRevocation(subjectOf(await readBody(request))) });
+      return reply(response, 200, { removed: await handlers.removeRevocation(subjectOf(await readBody(request))) });
     default:
       return reply(response, 404, {
         error: `there is no ${request.method} ${request.url} here: is the control plane of another version than this command?`,

@@ -5,6 +5,7 @@ import { readSettings, type Section } from '../mesh/config/reader.ts';
 import { EXIT, messageOf, PosternError } from '../mesh/errors.ts';
 import type { ExtensionProvider, PathNormalization } from '../mesh/resources.ts';
 import { addressSet, type ListenAddress, parseListenAddress } from './addresses.ts';
+import { type KubernetesConfig, readKubernetes } from './config-kubernetes.ts';
 
 /** Mesh-wide settings that a `postern.dev/v1` MeshConfig manifest may override while running. */
 export interface MeshSettings {
@@ -41,6 +42,8 @@ export interface ControlPlaneConfig {
     readonly refreshSeconds: number;
   };
   readonly mesh: MeshSettings;
+  /** Null: one machine; manifests, CA and join tokens are files. */
+  readonly kubernetes: KubernetesConfig | null;
   readonly logLevel: string;
 }
 
@@ -92,6 +95,9 @@ export const FIXED = {
     /** Bound of what is kept for resuming: entries of all remembered scopes together. */
     resumeEntries: 500_000,
     maxOutstanding: 64,
+    /** A stream is asked to come back, perhaps to another replica, at this age, more or less by the share that follows. */
+    streamAgeMs: 30 * 60_000,
+    streamAgeSpread: 0.25,
   },
   registry: {
     /** A workload stays known this long after its stream broke: most come back at once (renewal, a blip). */
@@ -138,13 +144,14 @@ export function parseControlPlaneConfig(text: string, file: string): ControlPlan
 function readControlPlane(root: Section, file: string): ControlPlaneConfig {
   const base = dirname(file);
   const jwks = root.section('jwks');
+  const domain = root.optional('trustDomain', trustDomain, DEFAULTS.trustDomain);
   return {
     file,
     manifests: root.optional('manifests', path(base), resolve(base, DEFAULTS.manifests)),
     dataDir: root.optional('dataDir', path(base), resolve(base, DEFAULTS.dataDir)),
     listen: root.optional('listen', LISTEN, DEFAULTS.listen),
     adminListen: root.optional('adminListen', LISTEN, DEFAULTS.adminListen),
-    trustDomain: root.optional('trustDomain', trustDomain, DEFAULTS.trustDomain),
+    trustDomain: domain,
     serverNames: root.list('serverNames', DNS_NAME),
     trustedAddresses: root.list('trustedAddresses', ADDRESS_BLOCK),
     certificates: readCertificates(root.section('certificates')),
@@ -153,6 +160,7 @@ function readControlPlane(root: Section, file: string): ControlPlaneConfig {
       refreshSeconds: jwks?.optional('refreshInterval', SECONDS, null) ?? DEFAULTS.jwks.refreshSeconds,
     },
     mesh: readMesh(root),
+    kubernetes: readKubernetes(root, base, domain),
     logLevel: root.optional('logLevel', oneOf(...LOG_LEVELS), DEFAULTS.logLevel),
   };
 }

@@ -1,21 +1,20 @@
 import { randomBytes } from 'node:crypto';
-import type { BlockList } from 'node:net';
 import type { Logger } from 'pino';
-import { messageOf } from '../mesh/errors.ts';
-import { addressSet, formatListenAddress } from './addresses.ts';
+import { EXIT, messageOf, PosternError } from '../mesh/errors.ts';
+import { formatListenAddress } from './addresses.ts';
 import { AdminServer } from './admin/admin-server.ts';
-import { type ControlPlaneStatus, sidecarStatus } from './admin/status.ts';
+import { type ControlPlaneStatus, type SidecarStatus, sidecarStatus } from './admin/status.ts';
 import { AdminSocket } from './admin-socket.ts';
 import { administrationOf } from './ca/administration.ts';
-import { RootRotation } from './ca/rotation.ts';
+import { type AcknowledgementResult, RootRotation } from './ca/rotation.ts';
 import { type ControlPlaneConfig, FIXED } from './config.ts';
-import { Identity } from './identity.ts';
 import { AddressGuard } from './jwks/address-guard.ts';
 import { fetchKeySet } from './jwks/fetch-key-set.ts';
 import { KeySetFile } from './jwks/key-set-file.ts';
 import { KeySetKeeper } from './jwks/key-set-keeper.ts';
 import { wantedSources } from './jwks/wanted-sources.ts';
-import { ControlPlaneMetrics } from './metrics.ts';
+import type { ControlPlaneMetrics } from './metrics.ts';
+import type { Platform, RunningControlPlane } from './platform.ts';
 import { ProblemLog } from './problem-log.ts';
 import { type CloseReason, Pusher } from './push/pusher.ts';
 import type { SidecarStream } from './push/sidecar-stream.ts';
@@ -27,30 +26,29 @@ import { Api } from './server/api.ts';
 import { certificatesHandler } from './server/certificates.ts';
 import { chainsToRoot } from './server/peer-identity.ts';
 import { RateLimit } from './server/rate-limit.ts';
-import { RegistrationStore } from './server/registration-store.ts';
 import { ServerCertificate } from './server/server-certificate.ts';
 import { ackHandler, streamHandler, trustBundleHandler } from './server/streams.ts';
 import { TlsListener } from './server/tls-listener.ts';
-import type { ManifestSource, SourceChange } from './source/manifest-source.ts';
+import { ServerIdentity } from './server-identity.ts';
+import type { SourceChange } from './source/manifest-source.ts';
 
-interface Parts {
+export interface ControlPlaneParts {
   readonly config: ControlPlaneConfig;
-  readonly source: ManifestSource;
+  /** The control plane owns it from here on. */
+  readonly platform: Platform;
   readonly log: Logger;
   readonly metrics: ControlPlaneMetrics;
-  readonly identity: Identity;
 }
 
 /** One running control plane: composes the rooms, owns what they need, and passes on what changes in one to the others. */
 export class ControlPlane {
   readonly #config: ControlPlaneConfig;
+  readonly #platform: Platform;
   readonly #log: Logger;
   readonly #metrics: ControlPlaneMetrics;
   readonly #startedAt = new Date();
-  readonly #source: ManifestSource;
   readonly #problems: ProblemLog;
-  readonly #identity: Identity;
-  readonly #store: RegistrationStore;
+  readonly #identity: ServerIdentity;
   readonly #keySets: KeySetKeeper;
   readonly #registrations: Registrations;
   readonly #registry: MeshRegistry;
@@ -59,8 +57,10 @@ export class ControlPlane {
   #unsaved = false;
   readonly #listener: TlsListener;
   readonly #certificate: ServerCertificate;
-  readonly #rotation: RootRotation;
   readonly #admin: AdminServer;
+  /** Null while another replica leads. */
+  #rotation: RootRotation | null = null;
+  #hasLed = false;
   /** What is to be undone, last first. */
   readonly #owned = new AsyncDisposableStack();
   /** Whether the source could not be read last time. */
@@ -68,16 +68,13 @@ export class ControlPlane {
   #state: 'starting' | 'ready' | 'stopping' = 'starting';
 
   /** Nothing listens yet. @throws PosternError where what is stored is not usable. */
-  private constructor(parts: Parts) {
-    const { config, source, log, metrics, identity } = parts;
+  private constructor({ config, platform, log, metrics }: ControlPlaneParts) {
     this.#config = config;
+    this.#platform = platform;
     this.#log = log;
-    this.#source = source;
     this.#metrics = metrics;
-    this.#identity = identity;
-    this.#owned.defer(() => identity.close());
+    this.#identity = new ServerIdentity(config, platform);
     this.#problems = new ProblemLog(log, metrics);
-    this.#store = new RegistrationStore(config.dataDir, config.trustDomain);
     this.#keySets = this.#keySetKeeper();
     this.#registry = new MeshRegistry({
       inputs: () => this.#inputs(),
@@ -90,9 +87,10 @@ export class ControlPlane {
       metrics: this.#metrics,
       log,
     });
+    const { source } = platform;
     this.#registrations = new Registrations({
       entries: () => source.manifests.filter(({ kind }) => kind === 'WorkloadEntry').map(readWorkloadEntry),
-      remembered: this.#store.remembered.filter((one) => !this.#isRevokedIdentity(one.identity)),
+      remembered: platform.remembered.filter((one) => !this.#isRevokedIdentity(one.identity)),
       onChange: () => this.#workloadsChanged(),
     });
     this.#pusher = new Pusher({
@@ -105,7 +103,8 @@ export class ControlPlane {
       issue: () => this.#identity.issueServerCertificate(),
       onRenewed: (credentials) => {
         this.#metrics.serverCertificateExpiry.set(credentials.notAfter / 1000);
-        this.#listener.renew(credentials, this.#identity.authority.roots);
+        this.#listener.renew(credentials, platform.authority.roots);
+        platform.useCredentials(credentials);
       },
       onFailed: (error) => log.error(`the control plane's own certificate could not be renewed: ${messageOf(error)}`),
     });
@@ -113,19 +112,14 @@ export class ControlPlane {
     this.#listener = new TlsListener({
       listen: config.listen,
       credentials: this.#certificate.current,
-      roots: this.#identity.authority.roots,
+      roots: platform.authority.roots,
       handle: this.#api().handle,
-    });
-    this.#rotation = new RootRotation({
-      authority: this.#identity.authority,
-      clock: () => Date.now(),
-      awaitAcknowledgement: (roots, signal) => this.#pusher.awaitTrust(roots, signal),
-      onNotice: (message) => log.info(message),
     });
     this.#admin = new AdminServer({
       listen: config.adminListen,
       metrics: this.#metrics.registry,
-      status: () => this.status(),
+      status: () => this.#statusOfAll(),
+      statusIsLocal: config.kubernetes !== null,
       notReady: () => (this.#state === 'ready' ? null : this.#state),
       onError: (error) => log.error({ err: error }, 'a request of the admin port failed'),
     });
@@ -134,14 +128,12 @@ export class ControlPlane {
   /**
    * @throws PosternError where it cannot start: the message says what to do. Nothing is left behind then.
    */
-  static async start(config: ControlPlaneConfig, source: ManifestSource, log: Logger): Promise<ControlPlane> {
-    const metrics = new ControlPlaneMetrics();
-    const identity = new Identity(config, log, metrics);
+  static async start(parts: ControlPlaneParts): Promise<ControlPlane> {
     let plane: ControlPlane;
     try {
-      plane = new ControlPlane({ config, source, log, metrics, identity });
+      plane = new ControlPlane(parts);
     } catch (error) {
-      identity.close();
+      await parts.platform.close();
       throw error;
     }
     try {
@@ -161,17 +153,27 @@ export class ControlPlane {
     return this.#admin.port;
   }
 
+  /** Of this process. */
   status(): ControlPlaneStatus {
+    const { source } = this.#platform;
     return {
       trustDomain: this.#config.trustDomain,
       startedAt: this.#startedAt.toISOString(),
-      sidecars: this.#pusher.streams.map(sidecarStatus).sort((a, b) => (a.workload < b.workload ? -1 : 1)),
+      sidecars: bySidecar(this.#pusher.streams.map(sidecarStatus)),
+      missingReplicas: [],
       manifests: {
-        objects: this.#source.manifests.length,
-        fault: this.#source.fault?.message ?? null,
+        objects: source.manifests.length,
+        fault: source.fault?.message ?? null,
         problems: this.#problems.texts.map(([text]) => text),
       },
     };
+  }
+
+  /** With the sidecars of the other replicas. */
+  async #statusOfAll(): Promise<ControlPlaneStatus> {
+    const { sidecars, missing } = await this.#platform.sidecarsElsewhere();
+    const own = this.status();
+    return { ...own, sidecars: bySidecar([...own.sidecars, ...sidecars]), missingReplicas: missing };
   }
 
   /** Says goodbye to the sidecars and frees everything. Safe to call twice. */
@@ -184,63 +186,128 @@ export class ControlPlane {
     this.#keySets.stop();
     this.#pusher.stop();
     this.#registrations.stop();
-    this.#rotation.close();
+    this.#rotation?.close();
     this.#certificate.stop();
     await this.#owned.disposeAsync();
   }
 
   async #start(): Promise<void> {
-    const { authority, revocations, tokens } = this.#identity;
-    this.#owned.defer(() => this.#source.stop());
-    await this.#source.start((change) => this.#sourceChanged(change));
+    const { source, authority, revocations } = this.#platform;
+    this.#owned.defer(() => this.#platform.close());
+    await source.start((change) => this.#sourceChanged(change));
+    this.#identity.refreshRevoked();
+    this.#platform.sourceChanged();
     this.#describeSource();
-    this.#keySets.want(wantedSources(this.#source.manifests));
+    this.#keySets.want(wantedSources(source.manifests));
     this.#owned.defer(authority.onRootsChanged(() => this.#rootsChanged()));
     this.#owned.defer(revocations.onChange(() => this.#revocationsChanged()));
     this.#registry.build();
     this.#owned.defer(() => this.#admin.stop());
     await this.#admin.start();
-    const handlers = administrationOf({ authority, rotation: this.#rotation, tokens, revocations });
-    const socket = await AdminSocket.open({ dataDir: this.#config.dataDir, handlers });
+    const socket = await AdminSocket.open({ dataDir: this.#config.dataDir, handlers: this.#administration() });
     this.#owned.defer(() => socket.close());
     // Last, so that whoever gets in finds everything in place; and first to end.
     this.#owned.defer(() => this.#listener.stop(FIXED.server.stopMs));
     await this.#listener.start();
+    await this.#platform.start(this.#running());
     this.#state = 'ready';
     this.#log.info(
       {
         listen: formatListenAddress({ ...this.#config.listen, port: this.port }),
         admin: `http://${formatListenAddress({ ...this.#config.adminListen, port: this.adminPort })}`,
-        caFile: this.#identity.caFile,
+        ...this.#platform.describe(),
         adminSocket: socket.path,
         trustDomain: this.#config.trustDomain,
-        manifests: this.#source.manifests.length,
+        manifests: source.manifests.length,
       },
-      'the control plane is ready; sidecars trust it by caFile',
+      'the control plane is ready',
     );
+  }
+
+  #administration() {
+    const { authority, joinTokens, revocations } = this.#platform;
+    return administrationOf({
+      authority,
+      rotation: { rotate: (report) => this.#requireRotation().rotate(report) },
+      tokens: joinTokens,
+      revocations,
+    });
+  }
+
+  #requireRotation(): RootRotation {
+    if (this.#rotation !== null) return this.#rotation;
+    const leader = this.#platform.leader();
+    const where = leader === null ? 'no replica leads at this moment: try again soon' : `run it in the pod ${leader}`;
+    throw new PosternError('ERR_NOT_LEADER', `only the leading replica changes the root: ${where}`, {
+      exitCode: EXIT.temporary,
+    });
+  }
+
+  /** What the platform sees of this control plane. */
+  #running(): RunningControlPlane {
+    return {
+      streams: () => this.#pusher.streams,
+      enforcement: () => this.#pusher.enforcement(),
+      credentials: () => this.#certificate.current,
+      awaitTrust: (roots, signal) => this.#awaitTrust(roots, signal),
+      lead: (term) => this.#lead(term),
+    };
+  }
+
+  #lead(term: AbortSignal): void {
+    const rotation = new RootRotation({
+      authority: this.#platform.authority,
+      // In a later term there are sidecars of the replicas that led before.
+      isNew: this.#platform.isNew && !this.#hasLed,
+      clock: () => Date.now(),
+      awaitAcknowledgement: (roots, signal) => this.#awaitTrust(roots, signal),
+      onNotice: (message) => this.#log.info(message),
+    });
+    this.#rotation = rotation;
+    this.#hasLed = true;
+    term.addEventListener(
+      'abort',
+      () => {
+        rotation.close();
+        if (this.#rotation === rotation) this.#rotation = null;
+      },
+      { once: true },
+    );
+  }
+
+  async #awaitTrust(roots: readonly string[], signal: AbortSignal): Promise<AcknowledgementResult> {
+    const [here, elsewhere] = await Promise.all([
+      this.#pusher.awaitTrust(roots, signal),
+      this.#platform.awaitTrustElsewhere(roots, signal),
+    ]);
+    return {
+      connected: here.connected + elsewhere.connected,
+      missing: [...here.missing, ...elsewhere.missing],
+    };
   }
 
   #api(): Api {
     const { certificateBurst, certificatesPerSecond } = FIXED.server;
     const limit = () => new RateLimit(certificateBurst, certificatesPerSecond);
-    const { authority, tokens, isRevoked } = this.#identity;
-    const trustedAddresses: BlockList = addressSet(this.#config.trustedAddresses) ?? noAddresses();
+    const { authority, tokens, admission } = this.#platform;
     return new Api({
       trust: () => this.#identity.trust(),
       routes: {
+        ...this.#platform.routes(this.#running()),
         'POST /v1/certificates': certificatesHandler({
           authority,
           tokens,
-          isRevoked,
-          bindLabels: (identity, labels) => this.#store.bindLabels(identity, labels),
+          renewsByCertificate: (peer) => this.#platform.renewsByCertificate(peer),
+          isRevoked: this.#identity.isRevoked,
+          bindLabels: (identity, labels) => this.#platform.bindLabels(identity, labels),
           limits: { byAddress: limit(), byIdentity: limit() },
           metrics: this.#metrics,
         }),
         'POST /v1/stream': streamHandler({
           pusher: this.#pusher,
           registrations: this.#registrations,
-          store: this.#store,
-          trustedAddresses,
+          admission,
+          tellsReplica: this.#config.kubernetes !== null,
         }),
         'POST /v1/ack': ackHandler(this.#pusher),
         'GET /v1/trust-bundle': trustBundleHandler(() => authority.roots),
@@ -254,9 +321,9 @@ export class ControlPlane {
     return {
       trustDomain: this.#config.trustDomain,
       settings: this.#config.mesh,
-      manifests: this.#source.manifests,
+      manifests: this.#platform.source.manifests,
       workloads: this.#registrations.list(),
-      roots: this.#identity.authority.roots,
+      roots: this.#platform.authority.roots,
       revoked: this.#identity.revoked(),
       jwks: this.#keySets.texts(),
     };
@@ -280,15 +347,19 @@ export class ControlPlane {
   }
 
   #sourceChanged({ manifests, noticedAt }: SourceChange): void {
+    const { source } = this.#platform;
     this.#describeSource();
-    if (!manifests) return;
-    this.#log.info({ objects: this.#source.manifests.length }, 'the manifests have changed');
-    this.#keySets.want(wantedSources(this.#source.manifests));
-    this.#registry.changed(noticedAt);
+    if (manifests) {
+      this.#log.info({ objects: source.manifests.length }, 'the manifests have changed');
+      this.#keySets.want(wantedSources(source.manifests));
+      if (this.#identity.refreshRevoked()) this.#revocationsChanged();
+      this.#registry.changed(noticedAt);
+    }
+    this.#platform.sourceChanged();
   }
 
   #describeSource(): void {
-    const { fault, problems, manifests } = this.#source;
+    const { fault, problems, manifests } = this.#platform.source;
     const { sourceAvailable, manifestObjects } = this.#metrics;
     this.#problems.set('files', problems);
     if (fault !== null) this.#log.error({ code: fault.code }, `${fault.message}; what was read before stays in force`);
@@ -306,7 +377,7 @@ export class ControlPlane {
 
   #saveWorkloads(): void {
     try {
-      this.#store.saveWorkloads(this.#registrations.list());
+      this.#platform.saveWorkloads(this.#registrations.list());
       this.#unsaved = false;
     } catch (error) {
       this.#metrics.storageErrors.inc();
@@ -316,6 +387,7 @@ export class ControlPlane {
 
   #rootsChanged(): void {
     this.#identity.refreshRoots();
+    this.#platform.publishRoots();
     this.#certificate.renew();
     this.#registry.changed();
     const { rootCertificates: roots } = this.#identity;
@@ -349,6 +421,6 @@ function nameOf({ namespace, name }: { readonly namespace: string; readonly name
   return `${namespace}/${name}`;
 }
 
-function noAddresses(): never {
-  throw new TypeError('trustedAddresses were checked when the configuration was read');
+function bySidecar(sidecars: readonly SidecarStatus[]): readonly SidecarStatus[] {
+  return sidecars.toSorted((a, b) => (a.workload < b.workload ? -1 : 1));
 }

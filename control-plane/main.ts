@@ -1,8 +1,8 @@
 import { pino } from 'pino';
 import { loadControlPlaneConfig } from './config.ts';
 import { ControlPlane } from './control-plane.ts';
-import { DirectorySource } from './source/directory.ts';
-import { LastGoodFile } from './source/last-good.ts';
+import { ControlPlaneMetrics } from './metrics.ts';
+import { openPlatform } from './open-platform.ts';
 
 /**
  * `postern control-plane`: runs until SIGTERM or SIGINT, then stops within seconds; a second signal ends it at once.
@@ -13,12 +13,9 @@ export async function runControlPlane(configFile: string): Promise<void> {
   const config = loadControlPlaneConfig(configFile);
   const log = pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime });
   const signal = nextSignal();
-  const source = new DirectorySource({
-    directory: config.manifests,
-    log,
-    lastGood: new LastGoodFile(config.dataDir, log),
-  });
-  const plane = await ControlPlane.start(config, source, log);
+  const metrics = new ControlPlaneMetrics();
+  const platform = await openPlatform(config, log, metrics);
+  const plane = await ControlPlane.start({ config, platform, log, metrics });
   const name = await signal;
   process.once('SIGTERM', () => process.exit(1));
   process.once('SIGINT', () => process.exit(1));

@@ -26,6 +26,10 @@ export class ControlPlaneMetrics {
   readonly serverCertificateExpiry: Gauge;
   readonly jwksFetches: Counter<'result'>;
   readonly jwksKeySets: Gauge<'state'>;
+  readonly leader: Gauge;
+  readonly admissionReviews: Counter<'webhook' | 'outcome'>;
+  readonly admissionDuration: Histogram;
+  readonly sourceContact: Gauge;
 
   constructor() {
     const registers = [this.registry];
@@ -68,6 +72,18 @@ export class ControlPlaneMetrics {
       'postern_jwks_key_sets',
       'Sets of keys of token issuers: current, stale (kept, but they cannot be fetched now) or missing (every token is refused).',
       'state',
+    );
+    this.leader = gauge('postern_leader', '1 while this replica does what only one may do, else 0.');
+    this.admissionReviews = counter(
+      'postern_admission_reviews_total',
+      'Reviews asked of the webhooks, by what came of them: allowed, injected, skipped, refused or error.',
+      'webhook',
+      'outcome',
+    );
+    this.admissionDuration = histogram('postern_admission_duration_seconds', 'Time of one review.', PUSH_BUCKETS);
+    this.sourceContact = gauge(
+      'postern_manifest_source_contact_seconds',
+      'Unix time up to which everything of the source is known.',
     );
     collectDefaultMetrics({ register: this.registry });
   }

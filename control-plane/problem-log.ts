@@ -38,6 +38,6 @@ export class ProblemLog {
       return;
     }
     this.#metrics.manifestErrors.inc();
-    this.#log.error(fields, `${text} (it changes nothing until it is put right)`);
+    this.#log.error(fields, `${text} (it is not in force until it is put right)`);
   }
 }

@@ -43,11 +43,13 @@ function isStatus(value: unknown): value is ControlPlaneStatus {
 }
 
 /** A table for people; `now` in Unix milliseconds. */
-export function renderStatus({ trustDomain, sidecars, manifests }: ControlPlaneStatus, now: number): string {
+export function renderStatus(status: ControlPlaneStatus, now: number): string {
+  const { trustDomain, sidecars, missingReplicas = [], manifests } = status;
   const lines = [
     `trust domain ${trustDomain}, sidecars connected: ${sidecars.length}, objects in force: ${manifests.objects}`,
   ];
   if (manifests.fault !== null) lines.push(`MANIFESTS: ${manifests.fault}`);
+  for (const replica of missingReplicas) lines.push(`REPLICA: ${replica}`);
   for (const problem of manifests.problems) lines.push(`MANIFEST: ${problem}`);
   if (sidecars.length > 0) lines.push('', ...table([COLUMNS, ...sidecars.map((sidecar) => row(sidecar, now))]));
   for (const { workload, rejected } of sidecars) {

@@ -6,7 +6,10 @@ import type { SidecarStream } from '../push/sidecar-stream.ts';
 export interface ControlPlaneStatus {
   readonly trustDomain: string;
   readonly startedAt: string;
+  /** Of all replicas. */
   readonly sidecars: readonly SidecarStatus[];
+  /** Replicas that did not say which sidecars they have, and why. */
+  readonly missingReplicas: readonly string[];
   readonly manifests: {
     readonly objects: number;
     /** Null while the source can be read. */

@@ -1,7 +1,7 @@
-import type { CertificateAuthority } from './authority.ts';
+import type { Authority, RevocationList } from '../platform.ts';
 import type { AuthorityDescription } from './authority-description.ts';
 import type { CreatedJoinToken, JoinTokens, NewJoinToken } from './join-tokens.ts';
-import type { Revocation, Revocations } from './revocations.ts';
+import type { Revocation } from './revocation.ts';
 import type { RootRotation, RotationProgress } from './rotation.ts';
 
 /** What the admin socket offers; errors are PosternErrors and reach the operator as they are. */
@@ -9,17 +9,17 @@ export interface AdministrationHandlers {
   createToken(request: NewJoinToken): CreatedJoinToken;
   describeAuthority(): AuthorityDescription;
   rotateRoot(report: (progress: RotationProgress) => void): Promise<void>;
-  addRevocation(subject: string): Revocation;
+  addRevocation(subject: string): Revocation | Promise<Revocation>;
   /** Whether it was revoked. */
-  removeRevocation(subject: string): boolean;
+  removeRevocation(subject: string): boolean | Promise<boolean>;
   listRevocations(): readonly Revocation[];
 }
 
 export function administrationOf(parts: {
-  readonly authority: CertificateAuthority;
-  readonly rotation: RootRotation;
-  readonly tokens: JoinTokens;
-  readonly revocations: Revocations;
+  readonly authority: Authority;
+  readonly rotation: Pick<RootRotation, 'rotate'>;
+  readonly tokens: Pick<JoinTokens, 'create'>;
+  readonly revocations: RevocationList;
 }): AdministrationHandlers {
   const { authority, rotation, tokens, revocations } = parts;
   return {

@@ -13,7 +13,8 @@ export interface CertificateDescription {
 export interface RootDescription extends CertificateDescription {
   /** `issuing`, `next` (trusted, will issue) or `retiring` (trusted until its leaves have expired). */
   readonly role: 'issuing' | 'next' | 'retiring';
-  readonly intermediate: CertificateDescription;
+  /** The one that issues; null where its key is not ours to hold any more. */
+  readonly intermediate: CertificateDescription | null;
   /** No leaf of it is valid after this; null where it has issued none. */
   readonly leavesExpireBy: string | null;
   readonly pem: string;
@@ -39,8 +40,8 @@ export function describeGenerations(
     const expiry = index === 0 ? latestLeafEnd : (state.generations[index]?.leavesExpireBy ?? 0);
     return {
       role: index === 0 ? 'issuing' : second,
-      ...describe(generation.root.certificate),
-      intermediate: describe(generation.intermediate.certificate),
+      ...describeCertificate(generation.root.certificate),
+      intermediate: describeCertificate(generation.intermediate.certificate),
       leavesExpireBy: expiry === 0 ? null : new Date(expiry).toISOString(),
       pem: generation.root.pem,
     };
@@ -48,7 +49,12 @@ export function describeGenerations(
   return { trustDomain: state.trustDomain, rotation: state.rotation, leafTtlSeconds, roots };
 }
 
-const describe = ({ serial, fingerprint, notBefore, notAfter }: Certificate): CertificateDescription => ({
+export const describeCertificate = ({
+  serial,
+  fingerprint,
+  notBefore,
+  notAfter,
+}: Certificate): CertificateDescription => ({
   serial,
   fingerprint,
   notBefore: new Date(notBefore).toISOString(),

@@ -1,13 +1,20 @@
-import { EXIT, messageOf, PosternError } from '../../mesh/errors.ts';
-import type { AuthorityState, GenerationState, RotationPhase } from './authority-state.ts';
-import type { AuthorityStore } from './authority-store.ts';
+import { messageOf } from '../../mesh/errors.ts';
+import type { StoredAuthority } from './authority-contents.ts';
+import type { AuthorityState, GenerationState } from './authority-state.ts';
 import {
-  createGeneration,
-  createIntermediate,
-  type Generation,
-  intermediateEnd,
-  type Lifetimes,
-} from './generation.ts';
+  activated,
+  begun,
+  checkRootsValid,
+  expectPhase,
+  finished,
+  firstAuthority,
+  isIntermediateDue,
+  isoTime,
+  withIntermediate,
+  withoutRoot,
+} from './authority-steps.ts';
+import type { AuthorityStore } from './authority-store.ts';
+import { createGeneration, createIntermediate, type Generation, type Lifetimes } from './generation.ts';
 
 export interface RecordOptions {
   readonly trustDomain: string;
@@ -52,7 +59,10 @@ export class AuthorityRecord {
     this.#persistedLeafEnd = this.#latestLeafEnd;
     this.#lastGeneration = Math.max(...generations.map(({ id }) => id));
     this.#lastIntermediate = Math.max(...generations.map(({ intermediate }) => intermediate.number));
-    this.#checkValidity();
+    checkRootsValid(generations, options.clock(), {
+      location: store.directory,
+      remedy: 'move that directory away and let all workloads join again',
+    });
     store.removeUnused(state);
   }
 
@@ -60,8 +70,7 @@ export class AuthorityRecord {
   static create(store: AuthorityStore, options: RecordOptions): AuthorityRecord {
     const { trustDomain, clock, lifetimes } = options;
     const first = createGeneration(1, trustDomain, clock(), lifetimes);
-    const state: GenerationState = { id: 1, intermediate: first.intermediate.number, leavesExpireBy: 0 };
-    store.create({ version: 1, trustDomain, rotation: 'none', generations: [state] }, [first]);
+    store.create(firstAuthority(trustDomain, first).state, [first]);
     return new AuthorityRecord(store, options);
   }
 
@@ -106,37 +115,31 @@ export class AuthorityRecord {
   }
 
   beginRotation(): void {
-    this.#expectPhase('none');
+    expectPhase(this.#state, 'none');
     const { trustDomain, clock, lifetimes } = this.#options;
     const next = createGeneration(this.#lastGeneration + 1, trustDomain, clock(), lifetimes);
     this.#lastGeneration = next.id;
     this.#store.writeGeneration(next);
-    const added: GenerationState = { id: next.id, intermediate: next.intermediate.number, leavesExpireBy: 0 };
-    this.#write({ ...this.#state, rotation: 'begun', generations: [this.#issuingState, added] });
-    this.#generations = [this.#generations[0], next];
+    this.#take(begun(this.#stored, next));
   }
 
   activateRotation(): void {
-    this.#expectPhase('begun');
-    const [, next] = this.#state.generations;
-    const [oldGeneration, nextGeneration] = this.#generations;
-    if (next === undefined || nextGeneration === undefined) throw withoutRoot();
-    const old: GenerationState = { ...this.#issuingState, leavesExpireBy: this.#latestLeafEnd };
-    this.#write({ ...this.#state, rotation: 'activated', generations: [next, old] });
-    this.#generations = [nextGeneration, oldGeneration];
-    this.#latestLeafEnd = next.leavesExpireBy;
+    this.#take(activated(this.#stored, this.#latestLeafEnd));
+    this.#latestLeafEnd = this.#issuingState.leavesExpireBy;
   }
 
   finishRotation(): void {
-    this.#expectPhase('activated');
-    const end = this.#state.generations[1]?.leavesExpireBy ?? Number.POSITIVE_INFINITY;
-    if (this.#options.clock() <= end) {
-      const message = `the old root is still needed: the last certificate under it ends at ${isoTime(end)}`;
-      throw new PosternError('ERR_CA_ROTATION', message, { exitCode: EXIT.temporary });
-    }
-    this.#write({ ...this.#state, rotation: 'none', generations: [this.#issuingState] });
-    this.#generations = [this.#generations[0]];
+    this.#take(finished(this.#stored, this.#options.clock()));
     this.#removeUnused();
+  }
+
+  get #stored(): StoredAuthority {
+    return { state: this.#state, generations: this.#generations };
+  }
+
+  #take({ state, generations }: StoredAuthority): void {
+    this.#write(state);
+    this.#generations = nonEmpty(generations);
   }
 
   get #issuingState(): GenerationState {
@@ -149,32 +152,23 @@ export class AuthorityRecord {
     return [{ ...this.#issuingState, ...change }, ...this.#state.generations.slice(1)];
   }
 
-  /** In the last third of its life, and never so late that leaves would have to be cut short. */
   #renewIntermediateWhenDue(): void {
-    const { clock, lifetimes, maxTtlSeconds, trustDomain } = this.#options;
-    const [generation, ...others] = this.#generations;
-    const { notBefore, notAfter } = generation.intermediate.certificate;
+    const { clock, lifetimes, trustDomain } = this.#options;
+    const [generation] = this.#generations;
     const now = clock();
-    const reserve = Math.max((notAfter - notBefore) / 3, 2 * maxTtlSeconds * 1000);
-    if (notAfter - now > reserve || now < this.#renewalNotBefore) return;
-    // At the end of the root's life, or with a lifetime under the reserve, a renewal gains next to nothing: not one for each leaf.
-    const gained = intermediateEnd(generation.root, now, lifetimes) - notAfter;
-    if (gained < lifetimes.intermediateSeconds * 100) return;
+    if (now < this.#renewalNotBefore || !isIntermediateDue(generation, now, this.#options)) return;
     const number = this.#lastIntermediate + 1;
     this.#lastIntermediate = number;
-    const renewed = {
-      ...generation,
-      intermediate: createIntermediate(generation.root, number, trustDomain, now, lifetimes),
-    };
+    const intermediate = createIntermediate(generation.root, number, trustDomain, now, lifetimes);
     try {
-      this.#store.writeIntermediate(renewed);
-      this.#write({ ...this.#state, generations: this.#withIssuing({ intermediate: number }) });
+      this.#store.writeIntermediate({ ...generation, intermediate });
+      this.#take(withIntermediate(this.#stored, intermediate));
     } catch (error) {
       this.#renewalNotBefore = now + RENEWAL_RETRY_MS;
-      this.#warn(`the intermediate certificate, which ends at ${isoTime(notAfter)}, could not be renewed`, error);
+      const end = isoTime(generation.intermediate.certificate.notAfter);
+      this.#warn(`the intermediate certificate, which ends at ${end}, could not be renewed`, error);
       return;
     }
-    this.#generations = [renewed, ...others];
     this.#removeUnused();
   }
 
@@ -185,31 +179,6 @@ export class AuthorityRecord {
     this.#store.writeState(state);
     this.#state = state;
     this.#persistedLeafEnd = this.#issuingState.leavesExpireBy;
-  }
-
-  #expectPhase(phase: RotationPhase): void {
-    if (this.#state.rotation === phase) return;
-    const message = `the rotation of the root is at step "${this.#state.rotation}", not "${phase}": see postern ca show`;
-    throw new PosternError('ERR_CA_ROTATION', message, { exitCode: EXIT.temporary });
-  }
-
-  #checkValidity(): void {
-    const now = this.#options.clock();
-    for (const { root } of this.#generations) {
-      const { notBefore, notAfter } = root.certificate;
-      if (now > notAfter) {
-        const message =
-          `the root certificate in ${this.#store.directory} expired at ${isoTime(notAfter)} and every identity with it: ` +
-          'check the clock; if it is right, move that directory away and let all workloads join again';
-        throw new PosternError('ERR_CA_EXPIRED', message, { exitCode: EXIT.dataError });
-      }
-      if (now < notBefore) {
-        const message =
-          `the clock says ${isoTime(now)}, but the root certificate in ${this.#store.directory} ` +
-          `begins only at ${isoTime(notBefore)}: set the clock`;
-        throw new PosternError('ERR_CA_EXPIRED', message, { exitCode: EXIT.config });
-      }
-    }
   }
 
   #removeUnused(): void {
@@ -224,11 +193,6 @@ export class AuthorityRecord {
     this.#options.onWarning(`${consequence}: ${messageOf(error)}`);
   }
 }
-
-const isoTime = (unixMs: number): string => new Date(unixMs).toISOString();
-
-const withoutRoot = (): PosternError =>
-  new PosternError('ERR_CA_DAMAGED', 'the certificate authority has no root', { exitCode: EXIT.software });
 
 function nonEmpty(generations: readonly Generation[]): readonly [Generation, ...Generation[]] {
   const [first, ...others] = generations;

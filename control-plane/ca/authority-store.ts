@@ -1,4 +1,4 @@
-import { createPrivateKey, type KeyObject, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import {
@@ -10,22 +10,20 @@ import {
   writeFileAtomic,
 } from '../../mesh/atomic-file.ts';
 import { EXIT, type ExitCode, messageOf, PosternError } from '../../mesh/errors.ts';
-import { issuerOf } from '../../mesh/x509/build-certificate.ts';
-import { type Certificate, readCertificate } from '../../mesh/x509/certificate.ts';
-import { isP256 } from '../../mesh/x509/public-key.ts';
-import { type AuthorityState, fileNames, filesOf, parseState, serializeState } from './authority-state.ts';
+import {
+  type AuthorityContents,
+  filesOfGeneration,
+  filesOfIntermediate,
+  readAuthority,
+  type StoredAuthority,
+} from './authority-contents.ts';
+import { type AuthorityState, fileNames, filesOf, serializeState } from './authority-state.ts';
 import { octal } from './data-directory.ts';
-import type { Generation, SigningCertificate } from './generation.ts';
+import type { Generation } from './generation.ts';
 
 const MAX_FILE_BYTES = 64 * 1024;
 const STAGING = /^\.ca\.creating-[0-9a-f]{16}$/;
 const OWN_FILE = /^(root-\d+|intermediate-\d+-\d+)\.(pem|key)$/;
-
-export interface LoadedAuthority {
-  readonly state: AuthorityState;
-  /** In the order of the state's. */
-  readonly generations: readonly Generation[];
-}
 
 /** The CA's files, `<dataDir>/ca`: directory 0700, files 0600. The private keys in it are the one secret that Postern keeps on disk. */
 export class AuthorityStore {
@@ -54,7 +52,7 @@ export class AuthorityStore {
     const staging = join(this.#dataDir, `.ca.creating-${randomBytes(8).toString('hex')}`);
     try {
       this.#operations.mkdirSync(staging, { mode: 0o700 });
-      for (const generation of generations) this.#writeFiles(staging, generation);
+      for (const generation of generations) this.#writeFiles(staging, filesOfGeneration(generation));
       writeFileAtomic(join(staging, fileNames.state), serializeState(state), { operations: this.#operations });
       this.#operations.renameSync(staging, this.directory);
       syncDirectory(this.#dataDir, this.#operations);
@@ -75,11 +73,11 @@ export class AuthorityStore {
 
   /** Before the state names it. */
   writeGeneration(generation: Generation): void {
-    this.#writeFiles(this.directory, generation);
+    this.#writeFiles(this.directory, filesOfGeneration(generation));
   }
 
   writeIntermediate(generation: Generation): void {
-    this.#writeIntermediateFiles(this.directory, generation);
+    this.#writeFiles(this.directory, filesOfIntermediate(generation));
   }
 
   writeState(state: AuthorityState): void {
@@ -100,61 +98,16 @@ export class AuthorityStore {
    *
    * @throws PosternError ERR_CA_DAMAGED, ERR_CA_PERMISSIONS or ERR_CA_TRUST_DOMAIN; the message names the file, the fault and the way out.
    */
-  load(trustDomain: string): LoadedAuthority {
+  load(trustDomain: string): StoredAuthority {
     this.#checkPermissions(this.directory, 'directory');
-    const statePath = join(this.directory, fileNames.state);
-    const state = this.#parse(statePath, parseState);
-    if (state.trustDomain !== trustDomain) {
-      const message =
-        `${statePath} is of trust domain ${state.trustDomain}, but the configuration says ${trustDomain}: ` +
-        `set trustDomain to ${state.trustDomain}, or use another dataDir for a new trust domain`;
-      throw new PosternError('ERR_CA_TRUST_DOMAIN', message, { exitCode: EXIT.config });
-    }
-    const generations = state.generations.map(({ id, intermediate }) =>
-      this.#loadGeneration(id, intermediate, trustDomain),
-    );
-    return { state, generations };
-  }
-
-  #loadGeneration(id: number, number: number, trustDomain: string): Generation {
-    const root = this.#loadSigning(fileNames.rootCertificate(id), fileNames.rootKey(id), trustDomain);
-    const rootPath = join(this.directory, fileNames.rootCertificate(id));
-    const rootX509 = root.certificate.x509;
-    if (!rootX509.checkIssued(rootX509) || !rootX509.verify(rootX509.publicKey)) {
-      throw this.#damage(rootPath, 'is not a self-signed root certificate');
-    }
-    const path = join(this.directory, fileNames.intermediateCertificate(id, number));
-    const intermediate = this.#loadSigning(
-      fileNames.intermediateCertificate(id, number),
-      fileNames.intermediateKey(id, number),
-      trustDomain,
-    );
-    const { x509 } = intermediate.certificate;
-    if (!x509.checkIssued(rootX509) || !x509.verify(rootX509.publicKey)) {
-      throw this.#damage(path, `was not issued by ${rootPath}`);
-    }
-    return { id, root, intermediate: { ...intermediate, number, issuer: issuerOf(x509, intermediate.privateKey) } };
-  }
-
-  #loadSigning(certificateName: string, keyName: string, trustDomain: string): SigningCertificate {
-    const certificatePath = join(this.directory, certificateName);
-    const keyPath = join(this.directory, keyName);
-    const pem = this.#parse(certificatePath, (text) => text);
-    const certificate = this.#parse(certificatePath, readCertificate);
-    const privateKey = this.#parse(keyPath, readPrivateKey);
-    if (!certificate.x509.checkPrivateKey(privateKey)) {
-      throw this.#damage(keyPath, `is not the private key of ${certificatePath}`);
-    }
-    this.#checkAuthority(certificatePath, certificate, trustDomain);
-    return { pem, certificate, privateKey };
-  }
-
-  #checkAuthority(path: string, certificate: Certificate, trustDomain: string): void {
-    if (!certificate.isAuthority) throw this.#damage(path, 'is not a CA certificate');
-    const [uri] = certificate.uris;
-    if (certificate.uris.length !== 1 || uri !== `spiffe://${trustDomain}`) {
-      throw this.#damage(path, `is not of trust domain ${trustDomain}`);
-    }
+    const locate = (name: string): string => join(this.directory, name);
+    const contents: AuthorityContents = {
+      parse: (name, parse) => this.#parse(locate(name), parse),
+      locate,
+      damage: (name, fault) => this.#damage(locate(name), fault),
+      otherTrustDomain: 'use another dataDir for a new trust domain',
+    };
+    return readAuthority(contents, trustDomain);
   }
 
   #parse<Value>(path: string, parse: (text: string) => Value): Value {
@@ -189,30 +142,7 @@ export class AuthorityStore {
     return new PosternError('ERR_CA_DAMAGED', `${path} ${fault}: ${remedy ?? restore}`, { exitCode });
   }
 
-  #writeFiles(directory: string, generation: Generation): void {
-    this.#writeSigning(directory, generation.root, {
-      certificate: fileNames.rootCertificate(generation.id),
-      key: fileNames.rootKey(generation.id),
-    });
-    this.#writeIntermediateFiles(directory, generation);
+  #writeFiles(directory: string, files: ReadonlyMap<string, string>): void {
+    for (const [name, text] of files) writeFileAtomic(join(directory, name), text, { operations: this.#operations });
   }
-
-  #writeIntermediateFiles(directory: string, { id, intermediate }: Generation): void {
-    this.#writeSigning(directory, intermediate, {
-      certificate: fileNames.intermediateCertificate(id, intermediate.number),
-      key: fileNames.intermediateKey(id, intermediate.number),
-    });
-  }
-
-  #writeSigning(directory: string, signing: SigningCertificate, names: { certificate: string; key: string }): void {
-    const key = signing.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
-    writeFileAtomic(join(directory, names.key), key, { operations: this.#operations });
-    writeFileAtomic(join(directory, names.certificate), signing.pem, { operations: this.#operations });
-  }
-}
-
-function readPrivateKey(pem: string): KeyObject {
-  const key = createPrivateKey(pem);
-  if (!isP256(key)) throw new Error('not a P-256 key');
-  return key;
 }

@@ -1,18 +1,25 @@
-import type { KeyObject } from 'node:crypto';
 import type { FileOperations } from '../../mesh/atomic-file.ts';
 import { EXIT, PosternError } from '../../mesh/errors.ts';
 import type { CertificateResponse } from '../../mesh/push.ts';
-import { isTrustDomain, parseSpiffeId, spiffeId } from '../../mesh/spiffe-id.ts';
-import { buildLeaf } from '../../mesh/x509/build-certificate.ts';
-import { readCertificate } from '../../mesh/x509/certificate.ts';
-import { readCsr } from '../../mesh/x509/csr.ts';
+import { isTrustDomain } from '../../mesh/spiffe-id.ts';
+import type { Authority } from '../platform.ts';
+import type { IssuedServerCertificate } from '../server/server-certificate.ts';
 import { type AuthorityDescription, describeGenerations } from './authority-description.ts';
 import { AuthorityRecord } from './authority-record.ts';
 import type { RotationPhase } from './authority-state.ts';
 import { AuthorityStore } from './authority-store.ts';
 import { DataDirectoryLock, prepareDataDirectory } from './data-directory.ts';
-import { generateKeys, LIFETIMES, type Lifetimes } from './generation.ts';
-import { type IssuingPolicy, issuingPolicy, leafBackdate, leafLifetime } from './issuing-policy.ts';
+import { LIFETIMES, type Lifetimes } from './generation.ts';
+import {
+  answerServer,
+  answerWorkload,
+  type IssuedLeaf,
+  issueLeaf,
+  type LeafSubject,
+  type ServerRequest,
+  type WorkloadRequest,
+} from './issue-leaf.ts';
+import { type IssuingPolicy, issuingPolicy, leafLifetime } from './issuing-policy.ts';
 
 export interface AuthorityOptions {
   readonly dataDir: string;
@@ -26,43 +33,13 @@ export interface AuthorityOptions {
   readonly operations?: FileOperations;
 }
 
-export interface WorkloadRequest {
-  /** PKCS #10, PEM; only its key counts. */
-  readonly csr: string;
-  readonly namespace: string;
-  readonly serviceAccount: string;
-  /** Bounded by the policy. */
-  readonly ttlSeconds?: number | undefined;
-}
-
-export interface ServerRequest {
-  readonly spiffeId: string;
-  readonly dnsNames?: readonly string[];
-  readonly ipAddresses?: readonly string[];
-  readonly ttlSeconds?: number;
-}
-
-interface IssuedLeaf {
-  /** PEM: leaf, intermediate. */
-  readonly chain: string;
-  readonly serial: string;
-  /** Unix time, milliseconds. */
-  readonly notBefore: number;
-  readonly notAfter: number;
-}
-
-export interface ServerCertificate extends IssuedLeaf {
-  /** PKCS #8, PEM; in memory only. */
-  readonly privateKey: string;
-}
-
 /**
  * The mesh's certificate authority. Owns `<dataDir>/ca` and the lock on `dataDir` until `close`.
  *
  * ALWAYS: `roots[0]` is the root whose intermediate issues now; a sidecar whose chain does not end in it renews.
  * NEVER is a root dropped while an unexpired leaf of it can exist.
  */
-export class CertificateAuthority {
+export class CertificateAuthority implements Authority {
   readonly trustDomain: string;
   /** Whether this start made the CA: there are no sidecars of an earlier life then. */
   readonly isNew: boolean;
@@ -151,21 +128,12 @@ export class CertificateAuthority {
    * @throws PosternError ERR_BAD_CSR, ERR_SPIFFE_ID, ERR_CA_EXPIRED, ERR_DISK_FULL, ERR_FILE_WRITE
    */
   issueWorkload(request: WorkloadRequest): CertificateResponse {
-    const { publicKey } = readCsr(request.csr);
-    const { uri } = spiffeId(this.trustDomain, request.namespace, request.serviceAccount);
-    const leaf = this.#issue({ publicKey, spiffeId: uri }, request.ttlSeconds);
-    return { ...leaf, roots: this.roots, spiffeId: uri };
+    return answerWorkload(this, request, this.#issue);
   }
 
   /** For the control plane's own listener, which asks again at half of the lifetime and when `roots[0]` changes. */
-  issueServer(request: ServerRequest): ServerCertificate {
-    if (parseSpiffeId(request.spiffeId)?.trustDomain !== this.trustDomain) {
-      throw new PosternError('ERR_SPIFFE_ID', `not an identity of ${this.trustDomain}: ${request.spiffeId}`);
-    }
-    const { publicKey, privateKey } = generateKeys();
-    const { spiffeId: uri, dnsNames = [], ipAddresses = [] } = request;
-    const leaf = this.#issue({ publicKey, spiffeId: uri, dnsNames, ipAddresses }, request.ttlSeconds);
-    return { ...leaf, privateKey: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string };
+  issueServer(request: ServerRequest): IssuedServerCertificate {
+    return answerServer(this, request, this.#issue);
   }
 
   /** Step 1: a new root is trusted beside the one that issues. */
@@ -192,29 +160,21 @@ export class CertificateAuthority {
     return describeGenerations(state, generations, latestLeafEnd, this.#policy.ttlSeconds);
   }
 
-  #issue(
-    subject: {
-      readonly publicKey: KeyObject;
-      readonly spiffeId: string;
-      readonly dnsNames?: readonly string[];
-      readonly ipAddresses?: readonly string[];
-    },
-    ttlSeconds: number | undefined,
-  ): IssuedLeaf {
+  readonly #issue = (subject: LeafSubject, ttlSeconds: number | undefined): IssuedLeaf => {
     const { intermediate } = this.#record.issuing();
-    const lifetimeMs = leafLifetime(this.#policy, ttlSeconds);
-    const now = Math.floor(this.#options.clock() / 1000) * 1000;
-    const notBefore = now - leafBackdate(lifetimeMs);
-    const notAfter = Math.min(now + lifetimeMs, intermediate.certificate.notAfter);
-    if (notAfter <= now) {
-      const message =
-        'the intermediate certificate of the CA has expired and could not be renewed: see postern ca show';
-      throw new PosternError('ERR_CA_EXPIRED', message, { exitCode: EXIT.unavailable });
-    }
-    const pem = buildLeaf({ ...subject, issuer: intermediate.issuer, notBefore, notAfter });
-    this.#record.reserve(notAfter, lifetimeMs);
-    return { chain: pem + intermediate.pem, serial: readCertificate(pem).serial, notBefore, notAfter };
-  }
+    const facts = {
+      issuer: intermediate.issuer,
+      chain: intermediate.pem,
+      latestEnd: intermediate.certificate.notAfter,
+      endReason: 'the intermediate certificate of the CA has expired and could not be renewed: see postern ca show',
+      policy: this.#policy,
+      now: this.#options.clock(),
+    };
+    const leaf = issueLeaf(facts, subject, ttlSeconds);
+    // It leaves this process only once this is known.
+    this.#record.reserve(leaf.notAfter, leafLifetime(this.#policy, ttlSeconds));
+    return leaf;
+  };
 
   #announceRoots(): void {
     const { roots } = this;

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { type FileOperations, readFileBounded, removeTemporaryFiles, writeFileAtomic } from '../../mesh/atomic-file.ts';
 import { EXIT, messageOf, PosternError } from '../../mesh/errors.ts';
+import { isControlPlane } from './control-plane-identity.ts';
 import { checkClaims, type JoinClaims, type JoinTokenRecord, parseJoinToken } from './join-token-record.ts';
 
 export const TOKEN_LIMITS = {
@@ -77,6 +78,9 @@ export class JoinTokens {
       throw badRequest(`a join token lives from 1 to ${TOKEN_LIMITS.maxTtlSeconds} seconds, not ${ttlSeconds}`);
     }
     const { namespace, serviceAccount, labels = {} } = request;
+    if (isControlPlane(request)) {
+      throw badRequest(`no join token can be made: ${namespace}/${serviceAccount} is the control plane's own identity`);
+    }
     let claims: JoinClaims;
     try {
       claims = checkClaims({ namespace, serviceAccount, labels });

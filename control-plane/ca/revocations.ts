@@ -2,17 +2,9 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { type FileOperations, readFileBounded, writeFileAtomic } from '../../mesh/atomic-file.ts';
 import { EXIT, messageOf, PosternError } from '../../mesh/errors.ts';
-import { parseSpiffeId } from '../../mesh/spiffe-id.ts';
+import type { RevocationList } from '../platform.ts';
 import { objectOf } from './json.ts';
-
-/** What is revoked: an identity with all its certificates, present and future, or one certificate. */
-export interface Revocation {
-  readonly kind: 'spiffeId' | 'serial';
-  /** SPIFFE ID, or serial as upper-case hexadecimal without leading zeros. */
-  readonly value: string;
-  /** Unix time, milliseconds. */
-  readonly revokedAt: number;
-}
+import { parseSubject, type Revocation } from './revocation.ts';
 
 export interface RevocationsOptions {
   readonly dataDir: string;
@@ -25,15 +17,12 @@ export interface RevocationsOptions {
 export const MAX_REVOCATIONS = 10_000;
 
 const MAX_FILE_BYTES = 32 * 1024 * 1024;
-const COLONS = /^[0-9a-f]{1,2}(:[0-9a-f]{2})+$/i;
-// RFC 5280, section 4.1.2.2: at most 20 octets.
-const SERIAL = /^[0-9A-F]{1,40}$/;
 
 /**
  * The mesh's revocation list, `<dataDir>/revocations.json`. A change is on disk before it is in force and before listeners hear of it.
  * Identities stay revoked until they are taken off; serials are dropped when their certificate cannot be valid any more.
  */
-export class Revocations {
+export class Revocations implements RevocationList {
   readonly #options: RevocationsOptions;
   readonly #path: string;
   readonly #listeners = new Set<() => void>();
@@ -119,22 +108,6 @@ export class Revocations {
     this.#entries = entries;
     for (const listener of this.#listeners) listener();
   }
-}
-
-/**
- * Reads what an operator names: a SPIFFE ID of the mesh's form, or a serial in hexadecimal, plain or with colons as openssl prints it.
- *
- * @throws PosternError ERR_REVOCATION_SUBJECT
- */
-export function parseSubject(text: string): Pick<Revocation, 'kind' | 'value'> {
-  if (parseSpiffeId(text) !== null) return { kind: 'spiffeId', value: text };
-  const digits = (COLONS.test(text) ? text.replaceAll(':', '') : text).toUpperCase();
-  const value = digits.replace(/^0+/, '');
-  if (SERIAL.test(digits) && value !== '') return { kind: 'serial', value };
-  const message =
-    `${JSON.stringify(text.slice(0, 200))} is neither a SPIFFE ID (spiffe://<trust domain>/ns/<namespace>/sa/<service account>) ` +
-    'nor a certificate serial (up to 40 hexadecimal digits, colons allowed)';
-  throw new PosternError('ERR_REVOCATION_SUBJECT', message, { exitCode: EXIT.usage });
 }
 
 const keyOf = ({ kind, value }: Pick<Revocation, 'kind' | 'value'>): string => `${kind} ${value}`;

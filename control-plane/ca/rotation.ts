@@ -1,5 +1,5 @@
 import { EXIT, messageOf, PosternError } from '../../mesh/errors.ts';
-import type { CertificateAuthority } from './authority.ts';
+import type { Authority } from '../platform.ts';
 
 /** One line of what `postern ca rotate` prints. */
 export interface RotationProgress {
@@ -18,7 +18,9 @@ export interface AcknowledgementResult {
 export type AwaitAcknowledgement = (roots: readonly string[], signal: AbortSignal) => Promise<AcknowledgementResult>;
 
 export interface RotationOptions {
-  readonly authority: CertificateAuthority;
+  readonly authority: Authority;
+  /** The CA is so new that there cannot be sidecars of an earlier life of this process: nothing to settle. Default false. */
+  readonly isNew?: boolean;
   /** Unix time, milliseconds. */
   readonly clock: () => number;
   readonly awaitAcknowledgement: AwaitAcknowledgement;
@@ -26,7 +28,7 @@ export interface RotationOptions {
   readonly onNotice?: (message: string) => void;
   /** Milliseconds; default 60 s. */
   readonly acknowledgementDeadlineMs?: number;
-  /** How long after a start the sidecars of an earlier life may take to come back, milliseconds; default 30 s, three heartbeats. */
+  /** How long after a start the sidecars of an earlier life may take to come back, milliseconds; default 30 s. */
   readonly settleMs?: number;
 }
 
@@ -37,7 +39,7 @@ const GRACE_MS = 1_000;
 
 /**
  * Takes the authority through a rotation of its root with no connection lost: the new root is trusted everywhere before anything is issued under it,
- * and the old one until the last certificate under it has expired. Each step is on disk before the next; a restart goes on where it stopped.
+ * and the old one until the last certificate under it has expired. Each step is stored before the next; a restart goes on where it stopped.
  */
 export class RootRotation {
   readonly #options: RotationOptions;
@@ -66,11 +68,11 @@ export class RootRotation {
     }
     this.#running = true;
     try {
-      this.#begin(report);
+      await this.#begin(report);
       await this.#settle(report);
       await this.#acknowledged(report);
       const { authority } = this.#options;
-      authority.activateRotation();
+      await authority.activateRotation();
       const end = authority.retiringLeavesExpireBy ?? 0;
       const when = end > this.#options.clock() ? ` (${new Date(end).toISOString()})` : ', which is now';
       report({
@@ -83,14 +85,14 @@ export class RootRotation {
     }
   }
 
-  /** Ends waits and timers; the rotation stays where it is, on disk. */
+  /** Ends waits and timers; the rotation stays where it is. */
   close(): void {
     this.#stop.abort();
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
   }
 
-  #begin(report: (progress: RotationProgress) => void): void {
+  async #begin(report: (progress: RotationProgress) => void): Promise<void> {
     const { authority } = this.#options;
     const end = authority.retiringLeavesExpireBy;
     if (end !== null) {
@@ -101,15 +103,15 @@ export class RootRotation {
       report({ step: 'resumed', message: 'going on with the rotation that was begun' });
       return;
     }
-    authority.beginRotation();
+    await authority.beginRotation();
     report({ step: 'begun', message: 'a new root has been made and is being sent to the sidecars' });
   }
 
   /** Right after a restart nobody is connected, and nobody having acknowledged would look like everybody having. */
   async #settle(report: (progress: RotationProgress) => void): Promise<void> {
-    const { authority, clock, settleMs = 30_000 } = this.#options;
+    const { isNew = false, clock, settleMs = 30_000 } = this.#options;
     const remaining = Math.min(this.#startedAt + settleMs - clock(), settleMs);
-    if (authority.isNew || remaining <= 0) return;
+    if (isNew || remaining <= 0) return;
     const message = `the control plane has just started: giving the sidecars ${Math.ceil(remaining / 1000)} s to reconnect`;
     report({ step: 'settling', message });
     await sleep(remaining, this.#stop.signal);
@@ -139,31 +141,35 @@ export class RootRotation {
     const end = authority.retiringLeavesExpireBy;
     if (end === null || this.#timer !== null || this.#stop.signal.aborted) return;
     const sleepMs = Math.min(Math.max(end + GRACE_MS - clock(), 0), MAX_SLEEP_MS);
+    this.#wake(sleepMs);
+  }
+
+  #wake(milliseconds: number): void {
+    if (this.#stop.signal.aborted) return;
     this.#timer = setTimeout(() => {
-      this.#timer = null;
-      this.#finish();
-    }, sleepMs);
+      // Kept while it runs: nobody else schedules meanwhile.
+      void this.#finish();
+    }, milliseconds);
     // The process lives for its servers, not for this.
     this.#timer.unref();
   }
 
-  #finish(): void {
+  /** Never rejects. */
+  async #finish(): Promise<void> {
     const { authority, clock, onNotice } = this.#options;
     const end = authority.retiringLeavesExpireBy;
-    if (end === null) return;
-    if (clock() < end + GRACE_MS) {
+    if (end === null || clock() < end + GRACE_MS) {
+      this.#timer = null;
       this.#scheduleFinish();
       return;
     }
     try {
-      authority.finishRotation();
+      await authority.finishRotation();
+      this.#timer = null;
       onNotice?.('the rotation of the root is finished: the old root is no longer trusted and its keys are deleted');
     } catch (error) {
       onNotice?.(`the old root could not be dropped yet: ${messageOf(error)}`);
-      this.#timer = setTimeout(() => {
-        this.#timer = null;
-        this.#finish();
-      }, MAX_SLEEP_MS).unref();
+      this.#wake(MAX_SLEEP_MS);
     }
   }
 }

@@ -2,8 +2,9 @@ import type { RejectedResource, ResourceKey } from '../../mesh/resources.ts';
 import type { Scope } from '../registry/scope.ts';
 import type { Delta } from './delta.ts';
 
+/** NEVER the text of a push: many sidecars may be slow to answer at once. */
 interface Outstanding {
-  readonly delta: Delta;
+  readonly delta: Omit<Delta, 'line'>;
   readonly scope: Scope;
   readonly sentAt: number;
   readonly changedAt: number | null;
@@ -32,7 +33,8 @@ export class Acknowledgements {
 
   sent(delta: Delta, scope: Scope, now: number, changedAt: number | null): void {
     this.#outstanding.delete(delta.version);
-    this.#outstanding.set(delta.version, { delta, scope, sentAt: now, changedAt });
+    const { version, full, upserts, removes } = delta;
+    this.#outstanding.set(version, { delta: { version, full, upserts, removes }, scope, sentAt: now, changedAt });
     // One that never answers costs a bounded amount; the newest version is the one that matters.
     for (const version of this.#outstanding.keys()) {
       if (this.#outstanding.size <= this.#maxOutstanding) break;
@@ -46,14 +48,15 @@ export class Acknowledgements {
     const convergenceMs: number[] = [];
     for (const [earlier, { delta, scope, changedAt }] of this.#outstanding) {
       this.#outstanding.delete(earlier);
+      if (delta.full) this.#rejected.clear();
       for (const key of [...delta.upserts, ...delta.removes]) this.#rejected.delete(key);
       if (changedAt !== null) convergenceMs.push(now - changedAt);
       if (earlier !== version) continue;
       this.#acknowledged = scope;
       const concerned = new Set(delta.upserts);
       for (const { key, reason } of rejected) {
-        if (concerned.has(key) && this.#rejected.size < MAX_REJECTED)
-          this.#rejected.set(key, reason.slice(0, MAX_REASON));
+        const isConcerned = delta.full ? scope.resources.has(key) : concerned.has(key);
+        if (isConcerned && this.#rejected.size < MAX_REJECTED) this.#rejected.set(key, reason.slice(0, MAX_REASON));
       }
       break;
     }

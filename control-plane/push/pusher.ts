@@ -6,8 +6,10 @@ import { ApiError } from '../api-error.ts';
 import { FIXED } from '../config.ts';
 import type { ControlPlaneMetrics } from '../metrics.ts';
 import { digestOf, type Scope, ScopeCache } from '../registry/scope.ts';
-import { type Snapshot, workloadClass } from '../registry/snapshot.ts';
-import { confirmation, type Delta, DeltaCache, deltaBetween } from './delta.ts';
+import type { Snapshot } from '../registry/snapshot.ts';
+import { workloadClass } from '../registry/workload-class.ts';
+import { confirmation, type Delta, DeltaCache, deltaBetween, fullDelta } from './delta.ts';
+import { type Enforcement, enforcementOf } from './enforcement.ts';
 import { PushQueue } from './push-queue.ts';
 import { RecentScopes } from './recent-scopes.ts';
 import type { SidecarStream } from './sidecar-stream.ts';
@@ -16,6 +18,7 @@ export type CloseReason =
   | 'peer'
   | 'superseded'
   | 'expired'
+  | 'aged'
   | 'revoked'
   | 'untrusted'
   | 'stalled'
@@ -30,6 +33,8 @@ export interface PusherOptions {
   /** The stream is over, whatever ended it; called once for each. */
   readonly onClosed: (stream: SidecarStream, reason: CloseReason) => void;
   readonly heartbeatMs?: number;
+  /** How old a stream gets, about; milliseconds. */
+  readonly streamAgeMs?: number;
 }
 
 /** What a sidecar refused when its stream ended; sent again when it resumes. */
@@ -39,8 +44,6 @@ interface Departed {
 }
 
 const MAX_DEPARTED = 10_000;
-/** setTimeout's longest delay. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * Brings every connected sidecar to the newest snapshot.
@@ -90,7 +93,7 @@ export class Pusher {
     if (before !== undefined) this.close(before, 'superseded');
     this.#streams.set(stream.name, stream);
     this.#options.metrics.connected.set(this.#streams.size);
-    this.#expireAt(stream);
+    this.#endInTime(stream);
     if (!waitForNext) this.#queue.add(stream);
   }
 
@@ -145,6 +148,17 @@ export class Pusher {
     }
   }
 
+  /** How far the connected sidecars are, by policy. Empty before the first snapshot. */
+  enforcement(): ReadonlyMap<ResourceKey, Enforcement> {
+    const snapshot = this.#snapshot;
+    if (snapshot === null) return new Map();
+    const holders = this.streams.map((stream) => {
+      const { acknowledged, rejected } = stream;
+      return { wanted: this.#scopeOf(snapshot, stream), acknowledged, rejected };
+    });
+    return enforcementOf(snapshot, holders);
+  }
+
   stop(): void {
     clearInterval(this.#heartbeat);
     for (const stream of this.streams) this.close(stream, 'shutdown');
@@ -163,8 +177,7 @@ export class Pusher {
   async #push(stream: SidecarStream): Promise<void> {
     if (this.#snapshot === null || stream.closed || stream.blocked) return;
     const end = this.#options.metrics.pushDuration.startTimer();
-    const { namespace, labels } = stream.registered.workload;
-    const scope = this.#scopes.scopeOf(this.#snapshot, namespace, labels);
+    const scope = this.#scopeOf(this.#snapshot, stream);
     const delta = stream.sent === null ? this.#firstDelta(stream, scope) : this.#deltas.between(stream.sent, scope);
     if (stream.sent !== null && isSame(delta)) {
       stream.unconcerned();
@@ -189,17 +202,22 @@ export class Pusher {
     end();
   }
 
+  /** By what is known of the workload in this snapshot: a pod's labels may change under an open stream. */
+  #scopeOf(snapshot: Snapshot, stream: SidecarStream): Scope {
+    stream.standing = snapshot.pods.get(stream.name) ?? stream.standing;
+    return this.#scopes.scopeOf(snapshot, stream.standing);
+  }
+
   /** What brings a new stream up to date: the least that its earlier state allows, else everything. */
   #firstDelta(stream: SidecarStream, scope: Scope): Delta {
     const departed = this.#departed.get(stream.name);
     this.#departed.delete(stream.name);
-    if (stream.resume === null) return deltaBetween(null, scope);
-    const { namespace, labels } = stream.registered.workload;
+    if (stream.resume === null) return fullDelta(scope);
     const again = departed?.identity === stream.identity ? departed.rejected : new Set<ResourceKey>();
-    const from = this.#recent.find(stream.resume, workloadClass(namespace, labels));
+    const from = this.#recent.find(stream.resume, workloadClass(stream.standing));
     if (from !== null) return deltaBetween(from, scope, again);
     // Sent by an earlier run of the control plane, perhaps; what has the same digest is the same.
-    return digestOf(stream.resume) === digestOf(scope.version) ? confirmation(scope) : deltaBetween(null, scope);
+    return digestOf(stream.resume) === digestOf(scope.version) ? confirmation(scope) : fullDelta(scope);
   }
 
   #isTooLong(stream: SidecarStream, delta: Delta): boolean {
@@ -212,11 +230,16 @@ export class Pusher {
     return true;
   }
 
-  #expireAt(stream: SidecarStream): void {
-    const delay = Math.min(Math.max(0, stream.certificate.notAfter - Date.now()), MAX_TIMER_MS);
+  /** A stream ends with its certificate; or earlier, so that sidecars spread over the replicas of the control plane again. */
+  #endInTime(stream: SidecarStream): void {
+    const { streamAgeMs, streamAgeSpread } = FIXED.push;
+    const left = Math.max(0, stream.certificate.notAfter - Date.now());
+    const age =
+      (this.#options.streamAgeMs ?? streamAgeMs) * (1 - streamAgeSpread + 2 * streamAgeSpread * Math.random());
+    const reason = left < age ? 'expired' : 'aged';
     this.#expiries.set(
       stream,
-      setTimeout(() => this.close(stream, 'expired'), delay),
+      setTimeout(() => this.close(stream, reason), Math.min(left, age)),
     );
   }
 
@@ -253,6 +276,7 @@ export class Pusher {
 const GOODBYES: { readonly [R in Exclude<CloseReason, 'peer' | 'stalled' | 'failed'>]: string } = {
   superseded: 'another stream was opened for this workload',
   expired: 'the client certificate has expired',
+  aged: 'the stream is old: connect again, to any replica of the control plane',
   revoked: 'the identity or certificate is revoked',
   untrusted: 'the client certificate does not chain to a trusted root any more',
   shutdown: 'the control plane is stopping',

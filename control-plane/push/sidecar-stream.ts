@@ -3,6 +3,7 @@ import type { RejectedResource } from '../../mesh/resources.ts';
 import { FIXED } from '../config.ts';
 import type { Lease, RegisteredWorkload } from '../registry/registrations.ts';
 import type { Scope } from '../registry/scope.ts';
+import type { Standing } from '../registry/workload-class.ts';
 import { Acknowledgements, type Settled } from './acknowledgements.ts';
 import { type Delta, lineOf } from './delta.ts';
 
@@ -52,6 +53,8 @@ export class SidecarStream {
   readonly resume: string | null;
   /** Unix time, milliseconds. */
   readonly connectedAt = Date.now();
+  /** As last known: what the sidecar registered with, until something better is. A workload that is not known any more keeps it. */
+  standing: Standing;
   readonly #sink: StreamSink;
   readonly #stallMs: number;
   readonly #acknowledgements = new Acknowledgements(FIXED.push.maxOutstanding);
@@ -65,6 +68,8 @@ export class SidecarStream {
 
   constructor(options: SidecarStreamOptions) {
     this.registered = options.registered;
+    const { namespace, labels } = options.registered.workload;
+    this.standing = { namespace, labels, ended: false };
     this.lease = options.lease;
     this.certificate = options.certificate;
     this.proxyVersion = options.proxyVersion;

@@ -37,7 +37,8 @@ export class Interner {
     const key = keyOf(made);
     const before = this.#before.get(key);
     // The same key has the same kind, and the same text the same shape: what is returned is a T.
-    const resource = before !== undefined && textOf(before) === textOf(made) ? (before as T) : made;
+    const isSame = before === made || (before !== undefined && textOf(before) === textOf(made));
+    const resource = isSame ? (before as T) : made;
     this.resources.set(key, resource);
     return resource;
   }

@@ -33,6 +33,8 @@ export interface WorkloadEntryObject {
   readonly labels: { readonly [key: string]: string };
   readonly serviceAccount: string | null;
   readonly ports: { readonly [name: string]: number };
+  /** Unix time, milliseconds; 0 where the object does not say. */
+  readonly createdAt: number;
   readonly manifest: Manifest;
 }
 
@@ -97,6 +99,7 @@ export const readWorkloadEntry = memoized((manifest, spec): WorkloadEntryObject 
     labels: { ...strings(field(spec, 'labels')), ...strings(field(metadataOf(manifest), 'labels')) },
     serviceAccount: asString(field(spec, 'serviceAccount')),
     ports: Object.fromEntries(ports.flatMap(([name, port]) => (typeof port === 'number' ? [[name, port]] : []))),
+    createdAt: createdAt(manifest),
     manifest,
   };
 });
@@ -119,18 +122,24 @@ export const readMeshConfig = memoized((_manifest, spec): Partial<MeshSettings> 
   };
 });
 
-function metadataOf({ object }: Manifest): JsonObject | null {
+/** Unix time, milliseconds; 0 where the object does not say. In a cluster it is the API server's word. */
+export function createdAt(manifest: Manifest): number {
+  const time = Date.parse(asString(field(metadataOf(manifest), 'creationTimestamp')) ?? '');
+  return Number.isNaN(time) ? 0 : time;
+}
+
+export function metadataOf({ object }: Manifest): JsonObject | null {
   return asObject(field(object, 'metadata'));
 }
 
-function listOf(value: JsonValue | undefined): readonly JsonValue[] {
+export function listOf(value: JsonValue | undefined): readonly JsonValue[] {
   return isList(value) ? value : [];
 }
 
-function strings(value: JsonValue | undefined): { readonly [key: string]: string } {
+export function strings(value: JsonValue | undefined): { readonly [key: string]: string } {
   return Object.fromEntries(stringMap(value));
 }
 
-function numberOf(value: JsonValue | undefined): number | null {
+export function numberOf(value: JsonValue | undefined): number | null {
   return typeof value === 'number' ? value : null;
 }

@@ -9,12 +9,14 @@ export interface RegisteredWorkload {
   readonly workload: WorkloadRegistration;
   /** SPIFFE ID, proven by certificate. */
   readonly identity: string;
+  /** A pod's sidecar: what others are told of the workload comes from the Pod object alone, nothing where there is none. Absent: false. */
+  readonly isPod?: boolean;
 }
 
 /** What `register` hands to the stream that registered; only its holder can give the registration back. */
 export interface Lease {
   readonly name: string;
-  /** False: the workload was known already, exactly so; nobody needs to be told. */
+  /** False: nobody needs to be told, since the workload was known already, exactly so, or is a pod. */
   readonly changed: boolean;
 }
 
@@ -38,7 +40,7 @@ export interface RegistrationsOptions {
 /**
  * The workloads whose sidecars are connected, or were a moment ago.
  *
- * ALWAYS: one registration a name, and one a claim (address; address and tunnel port on loopback) among those that are connected.
+ * ALWAYS: one registration a name, and one a claim (address; address and tunnel port on loopback) among those that are connected and no pods.
  * A registration without a stream yields to whoever claims its address.
  */
 export class Registrations {
@@ -63,12 +65,15 @@ export class Registrations {
   register(registered: RegisteredWorkload): Lease {
     const name = nameOf(registered);
     const before = this.#entries.get(name);
-    if (before !== undefined && before.lease !== null && before.registered.identity !== registered.identity) {
+    const isAnother = before !== undefined && before.registered.identity !== registered.identity;
+    // A pod's name is its pod's, which has been looked up: what held it before was of an earlier pod, whose end nobody has told of.
+    if (isAnother && before.lease !== null && isTold(registered)) {
       throw conflict(`the name ${name}`, `a connected sidecar with the identity ${before.registered.identity}`);
     }
     this.#refuseTakenAddresses(name, registered);
     this.#yieldClaims(name, registered);
-    const changed = before === undefined || !sameRegistration(before.registered, registered);
+    const isNew = before === undefined || !sameRegistration(before.registered, registered);
+    const changed = isNew && (isTold(registered) || (before !== undefined && isTold(before.registered)));
     const lease = { name, changed };
     this.#drop(name);
     this.#put(name, registered, lease);
@@ -102,6 +107,7 @@ export class Registrations {
       if (holder === undefined || holder === name || this.#entries.get(holder)?.lease === null) continue;
       throw conflict(`the address ${claim}`, `the connected workload ${holder}`);
     }
+    if (!isTold(registered)) return;
     for (const entry of this.#options.entries()) {
       const own = entry.namespace === namespace && (entry.serviceAccount ?? 'default') === serviceAccount;
       const sameName = `${entry.namespace}/${entry.name}` === name;
@@ -140,10 +146,15 @@ export class Registrations {
     if (entry === undefined) return;
     entry.expires = setTimeout(() => {
       this.#drop(name);
-      this.#options.onChange();
+      if (isTold(entry.registered)) this.#options.onChange();
     }, afterMs);
     entry.expires.unref();
   }
+}
+
+/** Whether others are told of it because it is registered. */
+function isTold({ isPod }: RegisteredWorkload): boolean {
+  return isPod !== true;
 }
 
 function nameOf({ workload }: RegisteredWorkload): string {
@@ -153,7 +164,9 @@ function nameOf({ workload }: RegisteredWorkload): string {
 const DEFAULT_TUNNEL_PORT = 15008;
 
 /** Without interception, workloads on one machine share loopback addresses; their tunnels tell them apart. */
-function claimsOf({ workload }: RegisteredWorkload): string[] {
+function claimsOf({ workload, isPod }: RegisteredWorkload): string[] {
+  // Its addresses are those of its object: there they are compared with others'.
+  if (isPod === true) return [];
   const { addresses, tunnel } = workload;
   const port = tunnel?.port ?? DEFAULT_TUNNEL_PORT;
   return addresses.map((address) =>

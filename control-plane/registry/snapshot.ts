@@ -9,17 +9,22 @@ import type {
   TrustBundleResource,
   WorkloadResource,
 } from '../../mesh/resources.ts';
-import { compileAuthentication } from '../../policy/index.ts';
-import type { CompiledAuthentication, JsonObject, Manifest, PolicyMesh, Problem } from '../../policy/types.ts';
+import type { JsonObject, Manifest, Problem } from '../../policy/types.ts';
 import type { MeshSettings } from '../config.ts';
 import { publicObject } from '../jwks/public-object.ts';
 import { jwksNamesOf } from '../jwks/wanted-sources.ts';
+import { Authentications } from './authentications.ts';
 import { Interner } from './content.ts';
-import { memoized, readMeshConfig, readService, readWorkloadEntry, type ServiceObject } from './objects.ts';
+import { readEndpointSlice } from './endpoint-slices.ts';
+import { memoized, readMeshConfig, readService, readWorkloadEntry } from './objects.ts';
+import { type PodObject, readPod } from './pods.ts';
 import type { RegisteredWorkload } from './registrations.ts';
-import { serviceResource } from './services.ts';
-import { telemetryFields } from './telemetry.ts';
-import { collectWorkloads, type KnownWorkload } from './workloads.ts';
+import { type RevokedSubjects, revokedByManifests, unitedSubjects } from './revoked.ts';
+import { readServiceEntry } from './service-entries.ts';
+import { serviceEntryResources } from './service-entry-resources.ts';
+import { serviceResource, type Visibility } from './services.ts';
+import { workloadResource } from './workload-resources.ts';
+import { WorkloadDirectory } from './workloads.ts';
 
 /** Everything that decides what sidecars are told, at one moment. */
 export interface RegistryInputs {
@@ -30,7 +35,8 @@ export interface RegistryInputs {
   readonly workloads: readonly RegisteredWorkload[];
   /** PEM. */
   readonly roots: readonly string[];
-  readonly revoked: { readonly spiffeIds: readonly string[]; readonly serials: readonly string[] };
+  /** Beside those that manifests name. */
+  readonly revoked: RevokedSubjects;
   /** Keys of token issuers by name of the Jwks resource; null or absent where there are none (yet). */
   readonly jwks: ReadonlyMap<string, string | null>;
 }
@@ -42,6 +48,11 @@ export interface SnapshotPolicy {
   readonly jwks: readonly JwksResource[];
 }
 
+export interface SnapshotService {
+  readonly resource: ServiceResource;
+  readonly visibility: Visibility;
+}
+
 /** One immutable view of the mesh. A resource that is the same in two snapshots is the same object. */
 export interface Snapshot {
   readonly mesh: MeshConfigResource;
@@ -49,10 +60,13 @@ export interface Snapshot {
   readonly revocations: RevocationsResource;
   /** By namespace. */
   readonly policies: ReadonlyMap<string, readonly SnapshotPolicy[]>;
-  readonly services: readonly { readonly resource: ServiceResource; readonly object: ServiceObject }[];
+  readonly services: readonly SnapshotService[];
   /** By name. */
   readonly workloads: ReadonlyMap<string, WorkloadResource>;
   readonly workloadsByNamespace: ReadonlyMap<string, readonly WorkloadResource[]>;
+  /** All pods of the cluster by workload name, finished ones too. */
+  readonly pods: ReadonlyMap<string, PodObject>;
+  readonly authentications: Authentications;
   readonly resources: ReadonlyMap<ResourceKey, Resource>;
   /** What is wrong between manifests, not within one. */
   readonly problems: readonly Problem[];
@@ -67,56 +81,78 @@ const readPublicObject = memoized(({ kind, object }) =>
 /** Pure: the same inputs give equal snapshots, and `before` only lends its objects. */
 export function buildSnapshot(inputs: RegistryInputs, before: Snapshot | null): Snapshot {
   const interner = new Interner(before?.resources ?? new Map());
-  const ofKind = (kind: string) => inputs.manifests.filter((manifest) => manifest.kind === kind);
-  const mesh = interner.intern(meshConfig(inputs));
-  const policies = groupBy(
-    inputs.manifests.filter(isPolicy).map((manifest) => ({
-      namespace: manifest.namespace,
-      resource: interner.intern(policyResource(manifest)),
-      object: manifest.object,
-      jwks: readJwksNames(manifest).map((name) =>
-        interner.intern({ kind: 'Jwks', name, jwks: inputs.jwks.get(name) ?? null }),
-      ),
-    })),
-    ({ namespace }) => namespace,
+  const byKind = groupBy(inputs.manifests, ({ kind }) => kind);
+  const mesh = interner.intern(meshConfig(inputs, byKind.get('MeshConfig')?.[0]));
+  const policies = groupBy(snapshotPolicies(inputs, interner), ({ resource }) => namespaceOf(resource.name));
+  const pods = (byKind.get('Pod') ?? []).map(readPod);
+  const entries = (byKind.get('WorkloadEntry') ?? []).map(readWorkloadEntry);
+  const { trustDomain, workloads: registered, roots, revoked } = inputs;
+  const directory = new WorkloadDirectory({ pods, registered, entries, trustDomain });
+  const { services, problems } = snapshotServices(byKind, pods, directory, trustDomain, interner);
+  const authentications = new Authentications(
+    (namespace) => peerAuthentications(policies.get(namespace) ?? []),
+    mesh.rootNamespace,
+    before?.authentications ?? null,
   );
-  const entries = ofKind('WorkloadEntry').map(readWorkloadEntry);
-  const { workloads: known, problems } = collectWorkloads(inputs.workloads, entries, inputs.trustDomain);
-  const knownByNamespace = groupBy([...known.values()], ({ namespace }) => namespace);
-  const services = ofKind('Service')
-    .map(readService)
-    .map((object) => ({
-      object,
-      resource: interner.intern(serviceResource(object, knownByNamespace.get(object.namespace) ?? [])),
-    }));
-  const targets = targetPorts(services.map(({ resource }) => resource));
-  const authentication = authenticationOf(policies, mesh);
+  const targets = portsServed(services);
   const workloads = new Map<string, WorkloadResource>();
-  for (const workload of known.values()) {
-    const ports = [...(targets.get(workload.name) ?? []), ...Object.values(workload.ports)];
-    workloads.set(workload.name, interner.intern(workloadResource(workload, ports, authentication(workload))));
+  for (const workload of directory.workloads.values()) {
+    const shared = directory.isShared(workload);
+    const resource = workloadResource(workload, targets.get(workload.name), authentications.of(workload), shared);
+    workloads.set(workload.name, interner.intern(resource));
   }
-  const { roots, revoked } = inputs;
+  authentications.settle();
   return {
     mesh,
     trustBundle: interner.intern({ kind: 'TrustBundle', name: 'roots', roots }),
     revocations: interner.intern({
       kind: 'Revocations',
       name: 'revoked',
-      spiffeIds: revoked.spiffeIds.toSorted(),
-      serials: revoked.serials.toSorted(),
+      ...unitedSubjects(revoked, revokedByManifests(byKind.get('Revocation') ?? [])),
     }),
     policies,
     services,
     workloads,
     workloadsByNamespace: groupBy([...workloads.values()], ({ namespace }) => namespace),
+    pods: new Map(pods.map((pod) => [pod.workload, pod])),
+    authentications,
     resources: interner.resources,
-    problems,
+    problems: [...directory.problems, ...problems],
   };
 }
 
-function meshConfig({ trustDomain, settings, manifests }: RegistryInputs): MeshConfigResource {
-  const manifest = manifests.find(({ kind }) => kind === 'MeshConfig');
+function snapshotPolicies({ manifests, jwks }: RegistryInputs, interner: Interner): readonly SnapshotPolicy[] {
+  return manifests.filter(isPolicy).map((manifest) => ({
+    resource: interner.intern(policyResource(manifest)),
+    object: manifest.object,
+    jwks: readJwksNames(manifest).map((name) => interner.intern({ kind: 'Jwks', name, jwks: jwks.get(name) ?? null })),
+  }));
+}
+
+/** The cluster's services, and those that ServiceEntries stand for. */
+function snapshotServices(
+  byKind: ReadonlyMap<string, readonly Manifest[]>,
+  pods: readonly PodObject[],
+  directory: WorkloadDirectory,
+  trustDomain: string,
+  interner: Interner,
+): { readonly services: readonly SnapshotService[]; readonly problems: readonly Problem[] } {
+  const slices = groupBy((byKind.get('EndpointSlice') ?? []).map(readEndpointSlice), ({ service }) => service);
+  const candidates = groupBy(directory.selectable, ({ namespace }) => namespace);
+  const own = (byKind.get('Service') ?? []).map(readService).map((service) => {
+    const { namespace, name } = service;
+    const ofService = slices.get(`${namespace}/${name}`) ?? [];
+    const resource = serviceResource(service, ofService, candidates.get(namespace) ?? [], directory);
+    return { resource: interner.intern(resource), visibility: service };
+  });
+  const services = own.map(({ resource }) => resource);
+  const entries = (byKind.get('ServiceEntry') ?? []).map(readServiceEntry);
+  const { resources, problems } = serviceEntryResources({ entries, services, pods, directory, trustDomain });
+  const others = resources.map(({ resource, visibility }) => ({ resource: interner.intern(resource), visibility }));
+  return { services: [...own, ...others], problems };
+}
+
+function meshConfig({ trustDomain, settings }: RegistryInputs, manifest: Manifest | undefined): MeshConfigResource {
   const overrides = manifest === undefined ? {} : readMeshConfig(manifest);
   const { trustDomainAliases, rootNamespace, outboundTrafficPolicy, ...rest } = { ...settings, ...overrides };
   const { defaultAction, pathNormalization, extensionProviders } = rest;
@@ -143,16 +179,21 @@ function isPolicy({ kind }: Manifest): boolean {
   return POLICY_KINDS.some((one) => one === kind);
 }
 
-function policyResource(manifest: Manifest): PolicyResource {
+/** The same object for the same manifest, so that its text is made once. */
+const policyResource = memoized((manifest): PolicyResource => {
   const kind = POLICY_KINDS.find((one) => one === manifest.kind) ?? 'AuthorizationPolicy';
   return { kind, name: `${manifest.namespace}/${manifest.name}`, object: readPublicObject(manifest) };
+});
+
+function peerAuthentications(policies: readonly SnapshotPolicy[]): readonly JsonObject[] {
+  return policies.flatMap(({ resource, object }) => (resource.kind === 'PeerAuthentication' ? [object] : []));
 }
 
 /** The ports of each workload that services lead to. */
-function targetPorts(services: readonly ServiceResource[]): ReadonlyMap<string, ReadonlySet<number>> {
+function portsServed(services: readonly SnapshotService[]): ReadonlyMap<string, ReadonlySet<number>> {
   const found = new Map<string, Set<number>>();
-  for (const service of services) {
-    for (const { workload, ports } of service.endpoints) {
+  for (const { resource } of services) {
+    for (const { workload, ports } of resource.endpoints) {
       const known = found.get(workload) ?? new Set();
       for (const port of Object.values(ports)) known.add(port);
       found.set(workload, known);
@@ -161,45 +202,8 @@ function targetPorts(services: readonly ServiceResource[]): ReadonlyMap<string, 
   return found;
 }
 
-/** Compiles the PeerAuthentication once for all workloads that share namespace and labels. */
-function authenticationOf(policies: ReadonlyMap<string, readonly SnapshotPolicy[]>, mesh: PolicyMesh) {
-  const compiled = new Map<string, CompiledAuthentication>();
-  return ({ namespace, labels }: KnownWorkload): CompiledAuthentication => {
-    const key = workloadClass(namespace, labels);
-    const known = compiled.get(key);
-    if (known !== undefined) return known;
-    const candidates = new Set([...(policies.get(mesh.rootNamespace) ?? []), ...(policies.get(namespace) ?? [])]);
-    const objects = [...candidates].map(({ object }) => object);
-    const authentication = compileAuthentication(objects, { namespace, labels }, mesh);
-    compiled.set(key, authentication);
-    return authentication;
-  };
-}
-
-function workloadResource(
-  workload: KnownWorkload,
-  ports: readonly number[],
-  authentication: CompiledAuthentication,
-): WorkloadResource {
-  const { name, namespace, instance, serviceAccount, identity, labels, addresses, protocol, tunnel } = workload;
-  const candidates = new Set([...ports, ...authentication.ports]);
-  return {
-    kind: 'Workload',
-    name,
-    namespace,
-    serviceAccount,
-    identity,
-    addresses,
-    protocol,
-    tunnel,
-    ...telemetryFields(labels, instance),
-    plaintextPorts: [...candidates].filter((port) => authentication.mode(port) === 'DISABLE').sort((a, b) => a - b),
-  };
-}
-
-/** Workloads of one class are told the same. */
-export function workloadClass(namespace: string, labels: { readonly [key: string]: string }): string {
-  return JSON.stringify([namespace, Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1))]);
+function namespaceOf(name: string): string {
+  return name.slice(0, name.indexOf('/'));
 }
 
 function groupBy<T>(items: readonly T[], keyOfItem: (item: T) => string): Map<string, T[]> {

@@ -2,16 +2,16 @@ import type { IncomingMessage } from 'node:http';
 import { LIMITS } from '../../mesh/push.ts';
 import { ApiError } from '../api-error.ts';
 
-/** What is read and thrown away of a body that is too large, so that its sender gets the answer rather than a reset. */
-const DISCARD_BYTES = 4 * LIMITS.requestBytes;
+/** How many times its limit is read and thrown away of a body that is too large, so that its sender gets the answer rather than a reset. */
+const DISCARD = 4;
 
 /**
- * Reads a JSON body of at most `LIMITS.requestBytes`. How long a peer may take is the server's `requestTimeout`.
+ * Reads a JSON body of at most `limit` bytes. How long a peer may take is the server's `requestTimeout`.
  *
  * @throws ApiError 400 or 413; rejects also where the connection breaks
  */
-export async function readJsonBody(request: IncomingMessage): Promise<unknown> {
-  const bytes = await readBytes(request);
+export async function readJsonBody(request: IncomingMessage, limit: number = LIMITS.requestBytes): Promise<unknown> {
+  const bytes = await readBytes(request, limit);
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (error) {
@@ -20,27 +20,27 @@ export async function readJsonBody(request: IncomingMessage): Promise<unknown> {
 }
 
 /** By events: leaving an async iteration early would destroy the connection before the answer is written. */
-function readBytes(request: IncomingMessage): Promise<Buffer> {
+function readBytes(request: IncomingMessage, limit: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let length = 0;
     request.on('data', (chunk: Buffer) => {
       length += chunk.length;
-      if (length <= LIMITS.requestBytes) {
+      if (length <= limit) {
         chunks.push(chunk);
         return;
       }
       chunks.length = 0;
-      if (length <= DISCARD_BYTES) return;
+      if (length <= DISCARD * limit) return;
       request.pause();
-      reject(tooLarge());
+      reject(tooLarge(limit));
     });
-    request.on('end', () => (length > LIMITS.requestBytes ? reject(tooLarge()) : resolve(Buffer.concat(chunks))));
+    request.on('end', () => (length > limit ? reject(tooLarge(limit)) : resolve(Buffer.concat(chunks))));
     request.on('error', reject);
     request.on('close', () => reject(new ApiError(400, 'aborted', 'the request broke off')));
   });
 }
 
-function tooLarge(): ApiError {
-  return new ApiError(413, 'too-large', `the body is larger than ${LIMITS.requestBytes} bytes`);
+function tooLarge(limit: number): ApiError {
+  return new ApiError(413, 'too-large', `the body is larger than ${limit} bytes`);
 }

@@ -1,39 +1,25 @@
-import { messageOf, PosternError } from '../../mesh/errors.ts';
-import type { CertificateRequest, CertificateResponse } from '../../mesh/push.ts';
+import { messageOf } from '../../mesh/errors.ts';
+import type { CertificateRequest } from '../../mesh/push.ts';
 import { spiffeId } from '../../mesh/spiffe-id.ts';
 import { readCsr } from '../../mesh/x509/csr.ts';
 import { ApiError } from '../api-error.ts';
+import { isControlPlane } from '../ca/control-plane-identity.ts';
 import type { ControlPlaneMetrics } from '../metrics.ts';
-import { type Handler, sendJson } from './api.ts';
+import type { Authority, BearerTokens, TokenCircumstances } from '../platform.ts';
+import { type Caller, type Handler, sendJson } from './api.ts';
 import { readJsonBody } from './body.ts';
+import type { PeerIdentity } from './peer-identity.ts';
 import type { RateLimit } from './rate-limit.ts';
 import { readCertificateRequest } from './request-schema.ts';
 
-/** What the certificate authority offers this API. */
-export interface CertificateIssuer {
-  readonly trustDomain: string;
-  issueWorkload(request: {
-    readonly csr: string;
-    readonly namespace: string;
-    readonly serviceAccount: string;
-    readonly ttlSeconds?: number | undefined;
-  }): CertificateResponse;
-}
-
-export interface JoinTokenRedeemer {
-  redeem(
-    token: string,
-    publicKeyHash: string,
-  ): {
-    readonly namespace: string;
-    readonly serviceAccount: string;
-    readonly labels: { readonly [key: string]: string };
-  };
-}
-
 export interface CertificatesOptions {
-  readonly authority: CertificateIssuer;
-  readonly tokens: JoinTokenRedeemer;
+  readonly authority: Pick<Authority, 'trustDomain' | 'issueWorkload'>;
+  readonly tokens: BearerTokens;
+  /**
+   * Whether this client certificate without a token beside it is proof enough for the next one. A stolen key could renew itself for ever where it is:
+   * an identity that can show a token each time should have to. Default: always.
+   */
+  readonly renewsByCertificate?: (peer: PeerIdentity) => boolean;
   readonly isRevoked: (subject: { readonly spiffeId: string | null; readonly serial: string }) => boolean;
   /** Makes the labels of a join token those that the identity may register with. */
   readonly bindLabels: (identity: string, labels: { readonly [key: string]: string }) => void;
@@ -48,7 +34,6 @@ interface Proven {
   readonly proof: 'token' | 'certificate';
 }
 
-const TOKEN_REFUSALS = ['token-unknown', 'token-used', 'token-expired'];
 /** No certificate has this serial; only the identity is asked about. */
 const NO_SERIAL = '';
 
@@ -61,10 +46,22 @@ export function certificatesHandler(options: CertificatesOptions): Handler {
     const wanted = readCertificateRequest(await readJsonBody(request));
     // Before the token: one that cannot be served must not use it up.
     const { publicKeyHash } = checkCsr(wanted);
+    const circumstances = { publicKeyHash, peerAddress: caller.address, peer: peer ?? certificateBeside(caller) };
     const proven: Proven =
-      peer === null ? redeem(options, caller.bearer ?? '', publicKeyHash) : { ...peer.spiffeId, proof: 'certificate' };
+      peer === null
+        ? await redeem(options, caller.bearer ?? '', circumstances)
+        : { ...renewable(options, peer).spiffeId, proof: 'certificate' };
+    // Finding that out may have taken a while.
+    if (response.destroyed) return;
     if (wanted.spiffeId !== undefined && wanted.spiffeId !== proven.uri) {
       throw new ApiError(403, 'identity-mismatch', `what was proven is ${proven.uri}: ask for that or for nothing`);
+    }
+    if (isControlPlane(proven)) {
+      throw new ApiError(
+        403,
+        'identity-reserved',
+        `${proven.uri} is the control plane's own: run the workload as another`,
+      );
     }
     limit(options.limits.byIdentity, proven.uri);
     if (options.isRevoked({ spiffeId: proven.uri, serial: NO_SERIAL })) {
@@ -86,15 +83,26 @@ function checkCsr({ csr }: CertificateRequest): { readonly publicKeyHash: string
   }
 }
 
-function redeem(options: CertificatesOptions, token: string, publicKeyHash: string): Proven {
+async function redeem(options: CertificatesOptions, token: string, circumstances: TokenCircumstances): Promise<Proven> {
+  const { namespace, serviceAccount, labels } = await options.tokens.redeem(token, circumstances);
+  const { uri } = spiffeId(options.authority.trustDomain, namespace, serviceAccount);
+  if (Object.keys(labels).length > 0) options.bindLabels(uri, labels);
+  return { uri, namespace, serviceAccount, proof: 'token' };
+}
+
+function renewable(options: CertificatesOptions, peer: PeerIdentity): PeerIdentity {
+  if (options.renewsByCertificate?.(peer) !== false) return peer;
+  throw new ApiError(401, 'token-needed', 'a certificate of this identity is renewed with its token beside it');
+}
+
+/** The client certificate that is shown beside a token: one that is not good counts as none, since the token is to prove who asks. */
+function certificateBeside(caller: Caller): PeerIdentity | null {
+  if (!caller.hasCertificate) return null;
   try {
-    const { namespace, serviceAccount, labels } = options.tokens.redeem(token, publicKeyHash);
-    const { uri } = spiffeId(options.authority.trustDomain, namespace, serviceAccount);
-    if (Object.keys(labels).length > 0) options.bindLabels(uri, labels);
-    return { uri, namespace, serviceAccount, proof: 'token' };
+    return caller.identity();
   } catch (error) {
-    if (!(error instanceof PosternError) || !TOKEN_REFUSALS.includes(error.code)) throw error;
-    throw new ApiError(401, error.code, error.message);
+    if (error instanceof ApiError) return null;
+    throw error;
   }
 }
 

@@ -1,40 +1,38 @@
-import type { BlockList } from 'node:net';
+import { REPLICA_HEADER } from '../../mesh/push.ts';
+import { canonicalAddress, formatListenAddress } from '../addresses.ts';
 import { ApiError } from '../api-error.ts';
 import { FIXED } from '../config.ts';
+import type { WorkloadAdmission } from '../platform.ts';
 import type { Pusher } from '../push/pusher.ts';
 import { SidecarStream } from '../push/sidecar-stream.ts';
 import type { Registrations } from '../registry/registrations.ts';
-import { admit } from './admission.ts';
 import type { Handler } from './api.ts';
 import { readJsonBody } from './body.ts';
-import type { RegistrationStore } from './registration-store.ts';
 import { readAckRequest, readStreamRequest } from './request-schema.ts';
 import { ResponseSink } from './response-sink.ts';
 
 export interface StreamsOptions {
   readonly pusher: Pusher;
   readonly registrations: Registrations;
-  readonly store: Pick<RegistrationStore, 'labelsOf'>;
-  readonly trustedAddresses: BlockList;
+  readonly admission: WorkloadAdmission;
   readonly maxStreamsPerIdentity?: number;
+  /** Whether to say by which address this very replica is reached: default no. */
+  readonly tellsReplica?: boolean;
 }
 
 /** `POST /v1/stream`: registers the workload and keeps its sidecar up to date for as long as both live. */
 export function streamHandler(options: StreamsOptions): Handler {
-  const { pusher, registrations, store, trustedAddresses } = options;
+  const { pusher, registrations, admission } = options;
   const maxStreams = options.maxStreamsPerIdentity ?? FIXED.server.maxStreamsPerIdentity;
   return async (caller, request, response) => {
     caller.identity();
     const { workload, proxyVersion, resume } = readStreamRequest(await readJsonBody(request));
     // Again, since reading the body took a moment in which the identity may have been revoked.
-    const { spiffeId, serial, notAfter, chain } = caller.identity();
-    const registered = admit(workload, {
-      identity: spiffeId,
-      peerAddress: caller.address,
-      trustedAddresses,
-      boundLabels: store.labelsOf(spiffeId.uri),
-    });
+    const before = caller.identity();
+    const registered = await admission.admit(workload, { identity: before.spiffeId, peerAddress: caller.address });
     if (response.destroyed) return;
+    // And again: it may have taken a question to another server.
+    const { spiffeId, serial, notAfter, chain } = caller.identity();
     if (pusher.countOf(spiffeId.uri) >= maxStreams) {
       throw new ApiError(429, 'too-many-streams', `more than ${maxStreams} streams of ${spiffeId.uri}`);
     }
@@ -51,7 +49,11 @@ export function streamHandler(options: StreamsOptions): Handler {
     response.once('close', () => pusher.close(stream, 'peer'));
     // Writing to a peer that has gone away is an error of the response too; `close` follows it.
     response.on('error', () => response.destroy());
-    response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' });
+    const { localAddress, localPort } = request.socket;
+    const address = options.tellsReplica === true ? canonicalAddress(localAddress ?? '') : null;
+    const replica =
+      address === null ? {} : { [REPLICA_HEADER]: formatListenAddress({ address, port: localPort ?? 0 }) };
+    response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store', ...replica });
     response.flushHeaders();
     pusher.open(stream, lease.changed);
   };

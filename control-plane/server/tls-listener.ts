@@ -4,6 +4,7 @@ import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import type { TLSSocket } from 'node:tls';
+import { FairConnections } from '../../mesh/fair-connections.ts';
 import { canonicalAddress, type ListenAddress } from '../addresses.ts';
 import { FIXED } from '../config.ts';
 import { listenOn } from '../listen.ts';
@@ -29,13 +30,13 @@ export interface TlsListenerOptions {
 export class TlsListener {
   readonly #server: Server;
   readonly #listen: ListenAddress;
-  readonly #perAddress = new Map<string, number>();
-  readonly #maxPerAddress: number;
 
   constructor(options: TlsListenerOptions) {
     const { headersTimeoutMs, requestTimeoutMs, handshakeTimeoutMs, keepAliveTimeoutMs } = FIXED.server;
+    const { maxConnections: most, maxConnectionsPerAddress } = FIXED.server;
     this.#listen = options.listen;
-    this.#maxPerAddress = options.maxConnectionsPerAddress ?? FIXED.server.maxConnectionsPerAddress;
+    const mostPerAddress = options.maxConnectionsPerAddress ?? maxConnectionsPerAddress;
+    const connections = new FairConnections({ most, mostPerAddress });
     this.#server = createServer(
       {
         ...secureContext(options.credentials, options.roots),
@@ -53,9 +54,11 @@ export class TlsListener {
       },
       options.handle,
     );
-    this.#server.maxConnections = FIXED.server.maxConnections;
     this.#server.maxHeadersCount = 64;
-    this.#server.on('connection', (socket: Socket) => this.#count(socket));
+    this.#server.on('connection', (socket: Socket) => {
+      socket.setKeepAlive(true, KEEP_ALIVE_MS);
+      connections.take(socket);
+    });
     this.#server.on('tlsClientError', (_error, socket: TLSSocket) => socket.destroy());
     this.#server.on('clientError', (_error, socket) => {
       if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
@@ -90,19 +93,6 @@ export class TlsListener {
       });
       this.#server.closeIdleConnections();
     });
-  }
-
-  #count(socket: Socket): void {
-    const address = socket.remoteAddress ?? '';
-    const count = (this.#perAddress.get(address) ?? 0) + 1;
-    this.#perAddress.set(address, count);
-    socket.once('close', () => {
-      const left = (this.#perAddress.get(address) ?? 1) - 1;
-      if (left === 0) this.#perAddress.delete(address);
-      else this.#perAddress.set(address, left);
-    });
-    socket.setKeepAlive(true, KEEP_ALIVE_MS);
-    if (count > this.#maxPerAddress) socket.destroy();
   }
 }
 

@@ -9,8 +9,8 @@ import { createInterface } from 'node:readline';
 import { pino } from 'pino';
 import { parseControlPlaneConfig } from '../../control-plane/config.ts';
 import { ControlPlane } from '../../control-plane/control-plane.ts';
-import { DirectorySource } from '../../control-plane/source/directory.ts';
-import { LastGoodFile } from '../../control-plane/source/last-good.ts';
+import { LocalPlatform } from '../../control-plane/local/local-platform.ts';
+import { ControlPlaneMetrics } from '../../control-plane/metrics.ts';
 import type { CertificateResponse, ServerMessage, StreamRequest, WorkloadRegistration } from '../../mesh/push.ts';
 import { keyOf, type RejectedResource, type Resource, type ResourceKey } from '../../mesh/resources.ts';
 import { createCsr } from '../../mesh/x509/csr.ts';
@@ -60,12 +60,9 @@ export class TestPlane {
     const text = `listen: 127.0.0.1:${options.port ?? 0}\nadminListen: 127.0.0.1:0\n${options.settings ?? ''}`;
     const config = parseControlPlaneConfig(text, join(directory, 'control-plane.yaml'));
     const log = pino({ level: process.env.POSTERN_TEST_LOG ?? 'silent' });
-    const source = new DirectorySource({
-      directory: config.manifests,
-      log,
-      lastGood: new LastGoodFile(config.dataDir, log),
-    });
-    return new TestPlane(directory, await ControlPlane.start(config, source, log));
+    const metrics = new ControlPlaneMetrics();
+    const platform = new LocalPlatform(config, log, metrics);
+    return new TestPlane(directory, await ControlPlane.start({ config, platform, log, metrics }));
   }
 
   write(name: string, text: string): void {

@@ -20,7 +20,7 @@ async function setUp(missing: readonly string[] = []) {
   const tokens = JoinTokens.open(dataDir, clock);
   const revocations = Revocations.open({ dataDir, clock, maxTtlSeconds: 86_400 });
   const awaitAcknowledgement = () => Promise.resolve({ connected: 1, missing });
-  const rotation = new RootRotation({ authority, clock, awaitAcknowledgement });
+  const rotation = new RootRotation({ authority, isNew: authority.isNew, clock, awaitAcknowledgement });
   const handlers = administrationOf({ authority, rotation, tokens, revocations });
   const socket = await AdminSocket.open({ dataDir, handlers });
   onTestFinished(async () => {

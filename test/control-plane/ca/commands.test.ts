@@ -40,7 +40,7 @@ async function setUp() {
   const tokens = JoinTokens.open(dataDir, clock);
   const revocations = Revocations.open({ dataDir, clock, maxTtlSeconds: 86_400 });
   const awaitAcknowledgement = () => Promise.resolve({ connected: 2, missing: [] });
-  const rotation = new RootRotation({ authority, clock, awaitAcknowledgement });
+  const rotation = new RootRotation({ authority, isNew: authority.isNew, clock, awaitAcknowledgement });
   const socket = await AdminSocket.open({
     dataDir,
     handlers: administrationOf({ authority, rotation, tokens, revocations }),

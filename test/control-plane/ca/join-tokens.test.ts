@@ -155,6 +155,8 @@ describe('create', () => {
     [{ ...ORDERS, ttlSeconds: 1.5 }],
     [{ ...ORDERS, ttlSeconds: Number.NaN }],
     [{ namespace: '', serviceAccount: 'a' }],
+    // The control plane's own identity.
+    [{ namespace: 'postern-system', serviceAccount: 'control-plane' }],
     [{ namespace: 'a/sa/b', serviceAccount: 'a' }],
     [{ namespace: '..', serviceAccount: 'a' }],
     [{ ...ORDERS, labels: { 'a b': 'c' } }],

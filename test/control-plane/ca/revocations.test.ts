@@ -1,7 +1,8 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { MAX_REVOCATIONS, parseSubject, Revocations } from '../../../control-plane/ca/revocations.ts';
+import { parseSubject } from '../../../control-plane/ca/revocation.ts';
+import { MAX_REVOCATIONS, Revocations } from '../../../control-plane/ca/revocations.ts';
 import { EXIT } from '../../../mesh/errors.ts';
 import { fillableDisk, START, TestClock, temporaryDirectory } from './support.ts';
 

@@ -19,7 +19,13 @@ function rotationOf(
   clock: TestClock,
   options: Partial<RotationOptions> = {},
 ): RootRotation {
-  const rotation = new RootRotation({ authority, clock: clock.read, awaitAcknowledgement: everybody, ...options });
+  const rotation = new RootRotation({
+    authority,
+    isNew: authority.isNew,
+    clock: clock.read,
+    awaitAcknowledgement: everybody,
+    ...options,
+  });
   onTestFinished(() => rotation.close());
   return rotation;
 }

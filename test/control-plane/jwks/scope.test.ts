@@ -27,9 +27,11 @@ describe('a sidecar is told', () => {
     { jwks: new Map([['https://idp/shared', '{"keys":[]}']]) },
   );
   const told = (kind: string) =>
-    [...new ScopeCache('e').scopeOf(snapshot, 'shop', { app: 'orders' }).resources.values()].filter(
-      (one) => one.kind === kind,
-    );
+    [
+      ...new ScopeCache('e')
+        .scopeOf(snapshot, { namespace: 'shop', labels: { app: 'orders' }, ended: false })
+        .resources.values(),
+    ].filter((one) => one.kind === kind);
 
   test('the RequestAuthentications that select it', () => {
     expect(
@@ -56,11 +58,11 @@ describe('a sidecar is told', () => {
     };
     const before = buildSnapshot(inputs, null);
     const scopes = new ScopeCache('e');
-    const first = scopes.scopeOf(before, 'shop', {});
+    const first = scopes.scopeOf(before, { namespace: 'shop', labels: {}, ended: false });
     const same = buildSnapshot({ ...inputs, jwks: new Map(inputs.jwks) }, before);
-    expect(scopes.scopeOf(same, 'shop', {})).toBe(first);
+    expect(scopes.scopeOf(same, { namespace: 'shop', labels: {}, ended: false })).toBe(first);
     const other = buildSnapshot({ ...inputs, jwks: new Map([['https://idp/a', '{"keys":[]}']]) }, same);
-    expect(scopes.scopeOf(other, 'shop', {})).not.toBe(first);
+    expect(scopes.scopeOf(other, { namespace: 'shop', labels: {}, ended: false })).not.toBe(first);
   });
 });
 

@@ -4,8 +4,9 @@ import { ControlPlaneMetrics } from '../../../control-plane/metrics.ts';
 import { Pusher } from '../../../control-plane/push/pusher.ts';
 import { SidecarStream, type StreamSink } from '../../../control-plane/push/sidecar-stream.ts';
 import { buildSnapshot, type Snapshot } from '../../../control-plane/registry/snapshot.ts';
-import type { ServerMessage } from '../../../mesh/push.ts';
-import { manifestsOf, SETTINGS } from '../registry/support.ts';
+import type { ServerMessage, WorkloadRegistration } from '../../../mesh/push.ts';
+import type { Manifest } from '../../../policy/types.ts';
+import { manifestsOf, podOf, SETTINGS } from '../registry/support.ts';
 
 /** A peer that reads only when told to. */
 class FakeSink implements StreamSink {
@@ -55,7 +56,7 @@ function snapshotOf(...policies: string[]): Snapshot {
 const closed: string[] = [];
 const metrics = new ControlPlaneMetrics();
 let pusher: Pusher;
-const makePusher = (heartbeatMs = 60_000) => {
+const makePusher = (heartbeatMs = 60_000, streamAgeMs = 3_600_000) => {
   closed.length = 0;
   pusher = new Pusher({
     epoch: 'e',
@@ -63,6 +64,7 @@ const makePusher = (heartbeatMs = 60_000) => {
     log: pino({ level: 'silent' }),
     onClosed: (_stream, reason) => closed.push(reason),
     heartbeatMs,
+    streamAgeMs,
   });
   return pusher;
 };
@@ -70,14 +72,19 @@ afterEach(() => pusher.stop());
 
 function streamOf(
   sink: StreamSink,
-  options: { readonly stallMs?: number; readonly notAfter?: number; readonly name?: string } = {},
+  options: {
+    readonly stallMs?: number;
+    readonly notAfter?: number;
+    readonly name?: string;
+    readonly labels?: WorkloadRegistration['labels'];
+  } = {},
 ): SidecarStream {
   const name = options.name ?? 'a';
   const workload = {
     name,
     namespace: 'shop',
     serviceAccount: 'a',
-    labels: {},
+    labels: options.labels ?? {},
     addresses: ['10.0.0.1'],
     tunnel: null,
     ports: {},
@@ -180,4 +187,114 @@ it('waiting for trust names those that have not acknowledged the roots', async (
   pusher.acknowledge('shop/a', stream.identity, { workload: 'a', version: stream.version ?? '', rejected: [] });
   expect(await pusher.awaitTrust(['root'], AbortSignal.timeout(5_000))).toEqual({ connected: 1, missing: [] });
   expect(await pusher.awaitTrust(['another'], AbortSignal.timeout(20))).toEqual({ connected: 1, missing: ['shop/a'] });
+});
+
+it('a stream that has become old ends with a goodbye that asks for no certificate, well before its certificate does', async () => {
+  makePusher(60_000, 20).publish(snapshotOf('one'), 0);
+  const sink = new FakeSink();
+  pusher.open(streamOf(sink), false);
+  await vi.waitFor(() => expect(sink.ended).toBe(true));
+  expect(sink.lines.at(-1)).toMatchObject({ type: 'goodbye', renew: false });
+  expect(closed).toEqual(['aged']);
+});
+
+describe('what a pod’s sidecar is told', () => {
+  const policies = manifestsOf(
+    ['red', 'blue']
+      .map(
+        (colour) =>
+          `apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: ${colour}, namespace: shop }\nspec: { selector: { matchLabels: { colour: ${colour} } } }`,
+      )
+      .join('\n---\n'),
+  );
+  const publish = (...pods: readonly Manifest[]) => {
+    before = buildSnapshot({ ...SETTINGS, manifests: [...policies, ...pods] }, before);
+    pusher.publish(before, 0);
+  };
+  const pod = (colour: string, ended = false) => podOf('a', ['10.0.0.1'], { labels: { colour }, status: { ended } });
+  const upserts = (message: ServerMessage | undefined) => (message?.type === 'delta' ? message.upserts : []);
+  const selfIn = (message: ServerMessage | undefined) => upserts(message).find(({ kind }) => kind === 'Self');
+
+  it('follows its pod: the labels, the policies that they select, and the end of the application', async () => {
+    makePusher();
+    publish(pod('red'));
+    const sink = new FakeSink();
+    const stream = streamOf(sink);
+    pusher.open(stream, false);
+    await vi.waitFor(() => expect(sink.lines).toHaveLength(1));
+    expect([policiesIn(sink.lines[0]), selfIn(sink.lines[0])]).toMatchObject([
+      ['shop/red'],
+      { labels: { colour: 'red' }, ended: false },
+    ]);
+    publish(pod('blue'));
+    await vi.waitFor(() => expect(sink.lines).toHaveLength(2));
+    expect(sink.lines[1]).toMatchObject({ full: false, removes: ['AuthorizationPolicy/shop/red'] });
+    expect([policiesIn(sink.lines[1]), selfIn(sink.lines[1])]).toMatchObject([
+      ['shop/blue'],
+      { labels: { colour: 'blue' } },
+    ]);
+    publish(pod('blue', true));
+    await vi.waitFor(() => expect(sink.lines).toHaveLength(3));
+    expect(upserts(sink.lines[2])).toEqual([{ kind: 'Self', name: 'self', labels: { colour: 'blue' }, ended: true }]);
+    expect(pusher.streams).toEqual([stream]);
+  });
+
+  it('stays as it was when the pod is gone, for its sidecar drains', async () => {
+    makePusher();
+    publish(pod('red'));
+    const sink = new FakeSink();
+    pusher.open(streamOf(sink), false);
+    await vi.waitFor(() => expect(sink.lines).toHaveLength(1));
+    publish();
+    await vi.waitFor(() => expect(sink.lines).toHaveLength(2));
+    expect(sink.lines[1]).toMatchObject({ upserts: [], removes: ['Workload/shop/a'] });
+    expect(closed).toEqual([]);
+  });
+
+  it('counts in how far policies are enforced', async () => {
+    makePusher();
+    publish(pod('red'));
+    const stream = streamOf(new FakeSink());
+    expect(pusher.enforcement().get('AuthorizationPolicy/shop/red')).toMatchObject({ wanted: 0 });
+    pusher.open(stream, false);
+    await vi.waitFor(() => expect(stream.version).not.toBeNull());
+    expect(pusher.enforcement().get('AuthorizationPolicy/shop/red')).toMatchObject({ wanted: 1, inForce: 0 });
+    pusher.acknowledge('shop/a', stream.identity, { workload: 'a', version: stream.version ?? '', rejected: [] });
+    expect(pusher.enforcement().get('AuthorizationPolicy/shop/red')).toMatchObject({ wanted: 1, inForce: 1 });
+    expect(pusher.enforcement().get('AuthorizationPolicy/shop/blue')).toMatchObject({ wanted: 0, inForce: 0 });
+    const key = 'AuthorizationPolicy/shop/red';
+    publish(
+      pod('red'),
+      ...manifestsOf(
+        'apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: odd, namespace: shop }\nspec: { rules: [ {} ] }',
+      ),
+    );
+    await vi.waitFor(() => expect(stream.version).not.toBe(stream.acknowledged?.version));
+    const rejected = [{ key: 'AuthorizationPolicy/shop/odd', reason: 'odd' }] as const;
+    pusher.acknowledge('shop/a', stream.identity, { workload: 'a', version: stream.version ?? '', rejected });
+    expect(pusher.enforcement().get(key)).toMatchObject({ wanted: 1, inForce: 1 });
+    expect(pusher.enforcement().get('AuthorizationPolicy/shop/odd')).toEqual({
+      wanted: 1,
+      inForce: 0,
+      rejected: 1,
+      reason: 'odd',
+    });
+  });
+});
+
+it('changes that cancel each other are not pushed to a slow sidecar, whatever others were told meanwhile', async () => {
+  makePusher().publish(snapshotOf('one'), 0);
+  const [slow, quick] = [new FakeSink(), new FakeSink()];
+  slow.full = true;
+  pusher.open(streamOf(slow, { name: 'slow' }), false);
+  pusher.open(streamOf(quick, { name: 'quick', labels: { app: 'quick' } }), false);
+  await vi.waitFor(() => expect([slow, quick].map(({ lines }) => lines.length)).toEqual([1, 1]));
+  for (const [index, policies] of [['one', 'two'], ['one']].entries()) {
+    pusher.publish(snapshotOf(...policies), 0);
+    await vi.waitFor(() => expect(quick.lines).toHaveLength(index + 2));
+  }
+  slow.drain();
+  pusher.publish(snapshotOf('one', 'three'), 0);
+  await vi.waitFor(() => expect(slow.lines).toHaveLength(2));
+  expect(slow.lines[1]).toMatchObject({ upserts: [{ name: 'shop/three' }], removes: [] });
 });

@@ -18,6 +18,7 @@ describe('a sidecar that connects', () => {
       'AuthorizationPolicy/shop/mine',
       'MeshConfig/mesh',
       'Revocations/revoked',
+      'Self/self',
       'Service/shop/orders',
       'TrustBundle/roots',
       'Workload/shop/orders-1',

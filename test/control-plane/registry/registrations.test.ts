@@ -18,6 +18,27 @@ describe('a registration', () => {
     expect(onChange).toHaveBeenCalledTimes(2);
   });
 
+  it('of a pod is nobody’s business: its object tells of it', async () => {
+    const { registrations, names, onChange } = make({ lingerMs: 20 });
+    const lease = registrations.register({ ...at('a', '10.0.0.1'), isPod: true });
+    expect([lease.changed, names()]).toEqual([false, ['a']]);
+    registrations.release(lease);
+    await vi.waitFor(() => expect(names()).toEqual([]));
+    expect(onChange).not.toHaveBeenCalled();
+  });
+
+  it('of a pod takes its name over from whoever held it, and no address from anybody', () => {
+    const { registrations, names } = make();
+    const earlier = registrations.register({ ...at('a', '10.0.0.1'), isPod: true });
+    const later = { ...workloadOf('a', { serviceAccount: 'other', addresses: ['10.0.0.2'] }), isPod: true };
+    registrations.register(later);
+    registrations.register({ ...at('b', '10.0.0.2'), isPod: true });
+    registrations.register(at('c', '10.0.0.2'));
+    registrations.release(earlier);
+    expect(names()).toEqual(['a', 'b', 'c']);
+    expect(() => registrations.register({ ...at('c', '10.0.0.9'), identity: 'another' })).toThrow(/the name shop\/c/);
+  });
+
   it('that comes back while it lingers changes nothing', () => {
     const { registrations, onChange } = make();
     registrations.release(registrations.register(at('a', '10.0.0.1')));
@@ -61,7 +82,15 @@ describe('a registration', () => {
   });
 
   it('is refused what a WorkloadEntry of another account has', () => {
-    const entry = { name: 'vm', namespace: 'shop', address: '10.0.0.1', labels: {}, serviceAccount: 'vm', ports: {} };
+    const entry = {
+      name: 'vm',
+      namespace: 'shop',
+      address: '10.0.0.1',
+      labels: {},
+      serviceAccount: 'vm',
+      ports: {},
+      createdAt: 0,
+    };
     const manifest = {
       apiVersion: '',
       kind: '',

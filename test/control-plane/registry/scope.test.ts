@@ -11,8 +11,8 @@ const keys = (
   labels: { readonly [key: string]: string },
   more: Partial<RegistryInputs> = {},
 ) =>
-  [...new ScopeCache('e').scopeOf(build(text, more), namespace, labels).resources.keys()]
-    .filter((key) => !/^(MeshConfig|TrustBundle|Revocations)/.test(key))
+  [...new ScopeCache('e').scopeOf(build(text, more), { namespace, labels, ended: false }).resources.keys()]
+    .filter((key) => !/^(Self|MeshConfig|TrustBundle|Revocations)/.test(key))
     .sort();
 
 const policy = (name: string, namespace: string, spec = '{}', kind = 'AuthorizationPolicy') =>
@@ -81,26 +81,39 @@ describe('services', () => {
 });
 
 describe('scopes', () => {
+  it('hold a workload once that both its namespace and everybody knows', () => {
+    const workloads = [workloadOf('s', { labels: { app: 's' } })];
+    const snapshot = build(service('s', 'shop'), { workloads });
+    const { resources } = new ScopeCache('e').scopeOf(snapshot, { namespace: 'shop', labels: {}, ended: false });
+    const found = [...resources.keys()];
+    expect(found).toContain('Workload/shop/s');
+    expect(found).toHaveLength(new Set(found).size);
+    expect(resources.size).toBe(found.length);
+  });
+
   it('are one object for workloads of the same namespace and labels', () => {
     const cache = new ScopeCache('e');
     const snapshot = build(policy('p', 'shop'));
-    expect(cache.scopeOf(snapshot, 'shop', { a: '1', b: '2' })).toBe(
-      cache.scopeOf(snapshot, 'shop', { b: '2', a: '1' }),
+    expect(cache.scopeOf(snapshot, { namespace: 'shop', labels: { a: '1', b: '2' }, ended: false })).toBe(
+      cache.scopeOf(snapshot, { namespace: 'shop', labels: { b: '2', a: '1' }, ended: false }),
     );
-    expect(cache.scopeOf(snapshot, 'shop', { a: '1' })).not.toBe(cache.scopeOf(snapshot, 'shop', {}));
+    expect(cache.scopeOf(snapshot, { namespace: 'shop', labels: { a: '1' }, ended: false })).not.toBe(
+      cache.scopeOf(snapshot, { namespace: 'shop', labels: {}, ended: false }),
+    );
   });
 
   it('keep their object across a snapshot that does not concern them', () => {
     const cache = new ScopeCache('e');
     const inputs = { ...SETTINGS, manifests: manifestsOf(policy('p', 'shop')) };
     const first = buildSnapshot(inputs, null);
-    const scope = cache.scopeOf(first, 'shop', {});
+    const scope = cache.scopeOf(first, { namespace: 'shop', labels: {}, ended: false });
     const second = buildSnapshot({ ...inputs, workloads: [workloadOf('x', { namespace: 'bank' })] }, first);
-    expect(cache.scopeOf(second, 'shop', {})).toBe(scope);
+    expect(cache.scopeOf(second, { namespace: 'shop', labels: {}, ended: false })).toBe(scope);
   });
 
   it('of the same content have the same digest in another run, and only then', () => {
-    const version = (text: string, epoch: string) => new ScopeCache(epoch).scopeOf(build(text), 'shop', {}).version;
+    const version = (text: string, epoch: string) =>
+      new ScopeCache(epoch).scopeOf(build(text), { namespace: 'shop', labels: {}, ended: false }).version;
     const both = `${policy('p', 'shop')}---\n${policy('q', 'shop')}`;
     const swapped = `${policy('q', 'shop')}---\n${policy('p', 'shop')}`;
     expect(version(both, 'a')).not.toBe(version(both, 'b'));

@@ -2,7 +2,7 @@ import type { RegisteredWorkload } from '../../../control-plane/registry/registr
 import type { RegistryInputs } from '../../../control-plane/registry/snapshot.ts';
 import { readManifests } from '../../../control-plane/source/manifest-file.ts';
 import type { WorkloadRegistration } from '../../../mesh/push.ts';
-import type { Manifest } from '../../../policy/types.ts';
+import type { JsonObject, Manifest } from '../../../policy/types.ts';
 
 export const SETTINGS: RegistryInputs = {
   trustDomain: 'cluster.local',
@@ -40,4 +40,54 @@ export function workloadOf(name: string, more: Partial<WorkloadRegistration> = {
     ...more,
   };
   return { workload, identity: `spiffe://cluster.local/ns/${workload.namespace}/sa/${workload.serviceAccount}` };
+}
+
+/** An object as the cluster's source hands it on. */
+export function objectOf(
+  apiVersion: string,
+  kind: string,
+  namespace: string,
+  name: string,
+  rest: JsonObject,
+): Manifest {
+  const { metadata, ...others } = rest as { readonly [key: string]: JsonObject };
+  const object = { apiVersion, kind, metadata: { name, namespace, ...metadata }, ...others };
+  return { apiVersion, kind, namespace, name, object, locate: () => ({ file: `${kind}/${name}`, line: 1, column: 1 }) };
+}
+
+export interface PodParts {
+  readonly namespace?: string;
+  readonly labels?: JsonObject;
+  readonly annotations?: JsonObject;
+  readonly metadata?: JsonObject;
+  readonly spec?: JsonObject;
+  readonly status?: JsonObject;
+}
+
+/** A running pod at these addresses, with Postern's sidecar. */
+export function podOf(name: string, ips: readonly string[], parts: PodParts = {}): Manifest {
+  const { namespace = 'shop', labels = { app: name }, annotations = { 'postern.dev/status': '{}' } } = parts;
+  return objectOf('v1', 'Pod', namespace, name, {
+    metadata: { labels, annotations, ...parts.metadata },
+    spec: { serviceAccountName: 'default', ...parts.spec },
+    status: { phase: 'Running', podIPs: ips.map((ip) => ({ ip })), ready: true, ended: false, ...parts.status },
+  });
+}
+
+/** An endpoint of a slice; `pod` null: it has no targetRef. */
+export function endpointOf(ip: string, pod: string | null, conditions: JsonObject = { ready: true }): JsonObject {
+  const target = pod === null ? {} : { targetRef: { kind: 'Pod', name: pod, namespace: 'shop' } };
+  return { addresses: [ip], conditions, ...target };
+}
+
+/** A slice of the service `shop/s`. */
+export function sliceOf(name: string, ports: JsonObject, ...endpoints: readonly JsonObject[]): Manifest {
+  return objectOf('discovery.k8s.io/v1', 'EndpointSlice', 'shop', name, {
+    metadata: { labels: { 'kubernetes.io/service-name': 's' } },
+    ...({
+      addressType: 'IPv4',
+      ports: Object.entries(ports).map(([port, number]) => ({ name: port, port: number })),
+    } as JsonObject),
+    endpoints: endpoints as unknown as JsonObject,
+  });
 }
