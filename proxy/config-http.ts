@@ -1,4 +1,4 @@
-import { bytes, type Decoder, duration, integer } from '../mesh/config/decoders.ts';
+import { bytes, collectorUrl, duration, integer, ratio } from '../mesh/config/decoders.ts';
 import type { Section } from '../mesh/config/reader.ts';
 import type { HttpLimits } from './worker/messages.ts';
 
@@ -56,22 +56,5 @@ export function readOpaquePorts(root: Section): readonly number[] {
 export function readTracing(root: Section): TracingConfig | null {
   const section = root.section('tracing');
   if (section === null) return null;
-  return { endpoint: section.required('endpoint', COLLECTOR), sampling: section.optional('sampling', RATIO, 0.01) };
+  return { endpoint: section.required('endpoint', collectorUrl), sampling: section.optional('sampling', ratio, 0.01) };
 }
-
-const RATIO: Decoder<number> = {
-  expects: 'a number from 0 to 1, such as 0.01',
-  placeholder: 0,
-  read: (value) => (typeof value === 'number' && value >= 0 && value <= 1 ? value : null),
-};
-
-const COLLECTOR: Decoder<string> = {
-  expects: 'the http or https URL of an OTLP collector without credentials, such as "http://127.0.0.1:4318"',
-  placeholder: '',
-  read(value) {
-    const url = typeof value === 'string' ? URL.parse(value) : null;
-    if (url === null || !['http:', 'https:'].includes(url.protocol) || url.hostname === '') return null;
-    if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') return null;
-    return `${url.origin}${url.pathname.replace(/\/+$/, '')}`;
-  },
-};

@@ -15,6 +15,7 @@ import {
 } from '../mesh/config/decoders.ts';
 import type { Section } from '../mesh/config/reader.ts';
 import { readHttpLimits, readOpaquePorts, readTracing, type TracingConfig } from './config-http.ts';
+import { type DrainConfig, type ProbeConfig, readDrain, readProbes } from './config-pod.ts';
 import type { SocketAddress, WorkerConfig } from './worker/messages.ts';
 
 /**
@@ -23,7 +24,7 @@ import type { SocketAddress, WorkerConfig } from './worker/messages.ts';
  * `expose`, `upstreams`. In the file, durations are written 30s, 5m, 1h and sizes 256KiB; here they are milliseconds and bytes.
  */
 export interface ProxyConfig {
-  /** Absolute path of the file that was read. */
+  /** Absolute path of the file that was read, or `env:NAME`. */
   readonly file: string;
   readonly workload: {
     readonly name: string;
@@ -31,7 +32,7 @@ export interface ProxyConfig {
     readonly serviceAccount: string;
     /** Default: none. */
     readonly labels: { readonly [key: string]: string };
-    /** IP addresses at which the mesh reaches the workload. Default: the one that the control plane sees. */
+    /** IP addresses at which the mesh reaches the workload; in the file a list, or one string with commas. Default: the one that the control plane sees. */
     readonly addresses: readonly string[];
     /** Named ports, for services whose targetPort is a name. Default: none. */
     readonly ports: { readonly [name: string]: number };
@@ -43,6 +44,11 @@ export interface ProxyConfig {
     readonly caFile: string;
     /** The proof of identity for the first certificate. Default: none, which fails unless the control plane asks for no token. */
     readonly joinTokenFile: string | null;
+    /**
+     * A Kubernetes service account token, which the kubelet keeps fresh: the proof of identity for every certificate, read anew each time. Excludes
+     * `joinTokenFile`. Default: none.
+     */
+    readonly serviceAccountTokenFile: string | null;
   };
   /** Default: that of the control plane's certificate, which `caFile` vouches for. */
   readonly trustDomain: string | null;
@@ -72,6 +78,9 @@ export interface ProxyConfig {
   readonly logLevel: LogLevel;
   /** How long connections may take to end once the sidecar is asked to stop. Default 30s. */
   readonly drainTimeoutMs: number;
+  readonly drain: DrainConfig;
+  /** Probes of the application that the health port answers in its place. Default: none. */
+  readonly probes: readonly ProbeConfig[];
   readonly limits: WorkerConfig['limits'];
   /** Bounds and timeouts of HTTP; each has its default. */
   readonly http: WorkerConfig['http'];
@@ -90,7 +99,7 @@ const PORT = integer(1, 65_535);
 /** The port of HBONE in Istio's convention; a workload that does not say otherwise is reached there. */
 const TUNNEL_PORT = 15_008;
 
-/** Of the top-level map of a settings file; what is wrong is reported to `root`. `file` is absolute. */
+/** Of the top-level map of a settings file; what is wrong is reported to `root`. `file` is absolute, or `env:NAME`: paths are relative to the working directory then. */
 export function readProxy(root: Section, file: string): ProxyConfig {
   const beside = path(dirname(file));
   const workload = root.section('workload');
@@ -107,13 +116,14 @@ export function readProxy(root: Section, file: string): ProxyConfig {
       namespace: workload?.required('namespace', name) ?? '',
       serviceAccount: workload?.required('serviceAccount', name) ?? '',
       labels: workload?.record('labels', LABEL_KEY, LABEL) ?? {},
-      addresses: workload?.list('addresses', ip) ?? [],
+      addresses: workload?.listOrText('addresses', ip) ?? [],
       ports: workload?.record('ports', PORT_NAME, PORT) ?? {},
     },
     controlPlane: {
       address: controlPlane?.required('address', ORIGIN) ?? '',
       caFile: controlPlane?.required('caFile', beside) ?? '',
       joinTokenFile: controlPlane?.optional('joinTokenFile', beside, null) ?? null,
+      serviceAccountTokenFile: controlPlane?.optional('serviceAccountTokenFile', beside, null) ?? null,
     },
     trustDomain: root.optional('trustDomain', trustDomain, null),
     certificate: {
@@ -143,6 +153,8 @@ export function readProxy(root: Section, file: string): ProxyConfig {
     accessLog: root.optional('accessLog', oneOf('on', 'off', 'denied'), 'on'),
     logLevel: root.optional('logLevel', oneOf(...LOG_LEVELS), 'info'),
     drainTimeoutMs: root.optional('drainTimeout', duration(0, HOUR), 30 * SECOND),
+    drain: readDrain(root),
+    probes: readProbes(root),
     limits: readLimits(root.section('limits')),
     http: readHttpLimits(root.section('http')),
     opaquePorts: readOpaquePorts(root),
@@ -198,7 +210,13 @@ const isWildcard = (host: string): boolean => host === '0.0.0.0' || host === '::
 
 /** What no single value shows. */
 function checkWhole(config: ProxyConfig, root: Section): void {
-  const { inbound, outbound, expose, upstreams, workload } = config;
+  const { inbound, outbound, expose, upstreams, workload, controlPlane } = config;
+  if (controlPlane.joinTokenFile !== null && controlPlane.serviceAccountTokenFile !== null) {
+    root.problem(
+      'controlPlane',
+      'controlPlane has two proofs of identity: write joinTokenFile, or in a pod serviceAccountTokenFile, not both',
+    );
+  }
   if (!inbound.listen && !inbound.tunnel && !outbound.listen && expose.length === 0 && upstreams.length === 0) {
     root.problem(null, 'nothing to do: write at least one of inbound, outbound, expose and upstreams');
   }

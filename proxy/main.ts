@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
-import { EXIT, messageOf, PosternError } from '../mesh/errors.ts';
+import { messageOf, PosternError } from '../mesh/errors.ts';
+import { ownVersion } from '../mesh/version.ts';
 import { announcedTunnel, listenersOf, type ProxyConfig } from './config.ts';
 import { Acknowledger } from './control/acknowledger.ts';
 import { type Clock, systemClock } from './control/clock.ts';
@@ -13,15 +13,17 @@ import { type Log, Output } from './control/logging.ts';
 import { Metrics } from './control/metrics.ts';
 import { PushStream } from './control/push-stream.ts';
 import { expiresAt } from './control/renewal.ts';
-import { resolveControlPlane } from './control/resolve.ts';
+import { ControlPlaneResolver } from './control/resolve.ts';
 import { Rollout } from './control/rollout.ts';
 import { SeriesTable } from './control/series-table.ts';
+import { Settling } from './control/settling.ts';
+import { Shutdown } from './control/shutdown.ts';
 import { StopSignals } from './control/stop-signals.ts';
 import { ResourceStore } from './control/store.ts';
 import { Supervisor } from './control/supervisor.ts';
 import { SpanExporter } from './control/tracing.ts';
 import { ControlPlaneTrust } from './control/trust.ts';
-import type { SocketAddress, WorkerConfig } from './worker/messages.ts';
+import type { WorkerConfig } from './worker/messages.ts';
 
 export interface ProxyOptions {
   /** The data plane's module; tests give another. */
@@ -37,25 +39,22 @@ export interface ProxyOptions {
  * @throws PosternError where it cannot start: an address in use, no privilege, a refused join token.
  */
 export async function runProxy(config: ProxyConfig, options: ProxyOptions = {}): Promise<number> {
-  const sidecar = assemble(config, options, await resolveControlPlane(config.controlPlane.address));
-  const { log, signals, servers, stream, identity, supervisor, state } = sidecar;
+  const sidecar = await assemble(config, options);
+  const { log, servers, stream, identity, supervisor, shutdown } = sidecar;
   try {
     log.info({ version: sidecar.version, pid: process.pid, workers: config.workers }, 'starting');
     for (const { what, at, shared } of listenersOf(config)) if (shared) await probeListener(what, at);
     for (const server of servers) await server.listen();
 
-    // Whichever comes first: a stop was asked for, or the sidecar cannot go on.
+    // Whichever comes first: there is a reason to stop, or the sidecar cannot go on.
     const streaming = stream.run();
     const failure = failed(supervisor.start(), identity.run());
-    await Promise.race([signals.drainRequested, failure]);
-
-    state.draining = true;
-    stream.close();
-    await Promise.race([streaming, signals.endRequested]);
-    log.info({ deadlineMs: config.drainTimeoutMs }, 'draining: no new connections; a second signal ends at once');
-    const forced = await Promise.race([supervisor.drain(config.drainTimeoutMs), signals.endRequested]);
-    if (typeof forced === 'number') log.info({ forced }, 'drained');
-    return signals.exitCode ?? EXIT.ok;
+    await Promise.race([shutdown.wanted, failure]);
+    const withdraw = async (): Promise<void> => {
+      stream.close();
+      await streaming;
+    };
+    return await shutdown.run(withdraw);
   } catch (error) {
     log.error({ code: error instanceof PosternError ? error.code : 'ERR_UNEXPECTED' }, messageOf(error));
     throw error;
@@ -65,7 +64,7 @@ export async function runProxy(config: ProxyConfig, options: ProxyOptions = {}):
 }
 
 /** Makes the parts and tells them of each other; nothing runs yet. */
-function assemble(config: ProxyConfig, options: ProxyOptions, controlPlane: readonly SocketAddress[]) {
+async function assemble(config: ProxyConfig, options: ProxyOptions) {
   const { clock = systemClock, workerUrl = new URL('./worker/worker.ts', import.meta.url) } = options;
   const { workload } = config;
   const version = ownVersion();
@@ -77,16 +76,25 @@ function assemble(config: ProxyConfig, options: ProxyOptions, controlPlane: read
   });
   const log = output.logger;
   const signals = new StopSignals();
-  const state = { connected: false, draining: false };
+  const state = { connected: false };
 
+  const resolver = new ControlPlaneResolver({
+    origin: config.controlPlane.address,
+    clock,
+    onChange: (addresses) => {
+      log.info({ addresses }, 'the control plane is to be found elsewhere');
+      supervisor.useControlPlane(addresses);
+    },
+  });
   const store = new ResourceStore();
   const series = new SeriesTable(clock, log);
   const rollout = new Rollout({ store, clock, log });
+  const settling = new Settling(clock);
   const spans = spanExporter(config, version, clock, log);
   const supervisor = new Supervisor({
     workerUrl,
     workers: config.workers,
-    config: { ...workerConfig(config), controlPlane },
+    config: { ...workerConfig(config), controlPlane: await resolver.first() },
     rollout,
     series,
     output,
@@ -94,11 +102,13 @@ function assemble(config: ProxyConfig, options: ProxyOptions, controlPlane: read
     clock,
   });
 
-  const client = new ControlPlaneClient(new ControlPlaneConnector(config.controlPlane.address, trust), trust);
+  const connector = new ControlPlaneConnector(config.controlPlane.address, trust, resolver.lookup);
+  const client = new ControlPlaneClient(connector, trust);
   const { ttlMs } = config.certificate;
   const identity = new Identity({
     workload,
     joinTokenFile: config.controlPlane.joinTokenFile,
+    serviceAccountTokenFile: config.controlPlane.serviceAccountTokenFile,
     ttlSeconds: ttlMs === null ? null : Math.ceil(ttlMs / 1000),
     authority: client,
     trust,
@@ -133,11 +143,22 @@ function assemble(config: ProxyConfig, options: ProxyOptions, controlPlane: read
       const { version: pushed, full, upserts, removes } = delta;
       log.info({ version: pushed, full, upserts: upserts.length, removes: removes.length }, 'push applied');
       acknowledger.acknowledge({ workload: workload.name, version: pushed, rejected: store.rejected() });
+      if (store.applicationEnded) shutdown.applicationEnded();
+      settling.started();
     },
     onConnected: (connected) => {
       state.connected = connected;
     },
     onRenewalWanted: (why) => identity.renewSoon(why),
+  });
+
+  const shutdown = new Shutdown({
+    drainTimeoutMs: config.drainTimeoutMs,
+    keepOutbound: config.drain.keepOutbound,
+    signals,
+    supervisor,
+    clock,
+    log,
   });
 
   const metrics = new Metrics(series, () => ({
@@ -154,9 +175,10 @@ function assemble(config: ProxyConfig, options: ProxyOptions, controlPlane: read
   }));
   const readiness = () => ({
     certificate: identity.valid,
+    certificateFailure: identity.failure,
     resources: store.version !== null,
     listeners: supervisor.serving,
-    draining: state.draining,
+    draining: shutdown.draining,
   });
   const admin = adminRoutes({
     config,
@@ -167,6 +189,7 @@ function assemble(config: ProxyConfig, options: ProxyOptions, controlPlane: read
     svid: () => identity.current,
     connected: () => state.connected,
     drain: () => signals.requestDrain(),
+    drainInbound: () => shutdown.drainInbound(),
   });
   const servers = [
     new HttpServer({ what: 'admin.listen', at: config.admin.listen, routes: admin, guarded: true, log }),
@@ -180,7 +203,7 @@ function assemble(config: ProxyConfig, options: ProxyOptions, controlPlane: read
     new HttpServer({
       what: 'health.listen',
       at: config.health.listen,
-      routes: healthRoutes(readiness),
+      routes: healthRoutes(readiness, config),
       guarded: false,
       log,
     }),
@@ -188,6 +211,7 @@ function assemble(config: ProxyConfig, options: ProxyOptions, controlPlane: read
 
   const close = async (): Promise<void> => {
     signals.close();
+    settling.close();
     identity.close();
     stream.close();
     acknowledger.close();
@@ -198,7 +222,7 @@ function assemble(config: ProxyConfig, options: ProxyOptions, controlPlane: read
     await Promise.all(servers.map((server) => server.close()));
     await output.flush();
   };
-  return { version, log, signals, state, supervisor, identity, stream, servers, close };
+  return { version, log, shutdown, supervisor, identity, stream, servers, close };
 }
 
 /** Rejects with the first failure of what should run for good; never resolves. */
@@ -245,11 +269,4 @@ function workerConfig(config: ProxyConfig): Omit<WorkerConfig, 'index' | 'contro
     opaquePorts,
     tracing: config.tracing === null ? null : { sampling: config.tracing.sampling },
   };
-}
-
-function ownVersion(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
-    version: string;
-  };
-  return version;
 }

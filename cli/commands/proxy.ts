@@ -7,13 +7,14 @@ export function register(program: Command): void {
     .description(
       'run the sidecar of one workload until it is asked to stop (SIGTERM drains, a second signal ends at once)',
     )
-    .requiredOption('-c, --config <file>', "the sidecar's settings, YAML")
+    .requiredOption(
+      '-c, --config <file>',
+      "the sidecar's settings, YAML or JSON; env:NAME: from that environment variable",
+    )
     .action(async ({ config }: { config: string }) => {
       const { loadConfig } = await import('../../proxy/config-file.ts');
       const settings = loadConfig(config);
       const { launchSidecar } = await import('../sidecar/launch.ts');
       launchSidecar(settings);
-      const { runProxy } = await import('../../proxy/main.ts');
-      process.exit(await runProxy(settings));
     });
 }

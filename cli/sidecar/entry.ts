@@ -1,3 +1,4 @@
+import { accessSync, constants } from 'node:fs';
 import { flushCompileCache, getCompileCacheDir } from 'node:module';
 import { inspect } from 'node:util';
 import { EXIT, PosternError } from '../../mesh/errors.ts';
@@ -30,7 +31,7 @@ if (settings === undefined) {
 const config: ProxyConfig = JSON.parse(settings);
 
 // The first start after an installation has loaded the compiler of TypeScript, which never leaves memory: fill the cache and start over.
-if (!warmed && getCompileCacheDir() !== undefined && hasStripped()) {
+if (!warmed && mayFillCache() && hasStripped()) {
   await loadAll();
   replaceProcess(config.workers, { [SETTINGS_VARIABLE]: settings, [WARMED_VARIABLE]: '1' });
 }
@@ -42,6 +43,18 @@ try {
   const known = error instanceof PosternError;
   process.stderr.write(`postern: ${known ? error.message : `internal error, please report it:\n${inspect(error)}`}\n`);
   process.exit(known ? error.exitCode : EXIT.software);
+}
+
+/** In a container it may lie in a file system that is only read. */
+function mayFillCache(): boolean {
+  const directory = getCompileCacheDir();
+  if (directory === undefined) return false;
+  try {
+    accessSync(directory, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Fills the compile cache with all that a sidecar loads, in both of its threads. */

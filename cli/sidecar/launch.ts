@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url';
+import { EXIT, PosternError } from '../../mesh/errors.ts';
 import type { ProxyConfig } from '../../proxy/config.ts';
 import { compileCacheDirectory } from './compile-cache.ts';
 
@@ -27,11 +28,18 @@ export const V8_FLAGS: readonly string[] = [
 
 /**
  * Replaces this process by one that holds the sidecar and nothing of what read its command line and settings (commander, yaml: 7 MB of private
- * memory), with a heap sized for it. Process ID, output and signals stay. Returns only where the settings are too long for that.
+ * memory), with a heap sized for it. Process ID, output and signals stay. @throws PosternError ERR_CONFIG where the settings are too long for that.
  */
-export function launchSidecar(config: ProxyConfig): void {
+export function launchSidecar(config: ProxyConfig): never {
   const settings = JSON.stringify(config);
-  if (Buffer.byteLength(settings) > MAX_SETTINGS_BYTES) return;
+  const bytes = Buffer.byteLength(settings);
+  if (bytes > MAX_SETTINGS_BYTES) {
+    throw new PosternError(
+      'ERR_CONFIG',
+      `${config.file}: the settings take ${bytes} bytes, and the sidecar is started with ${MAX_SETTINGS_BYTES} at most: shorten its lists`,
+      { exitCode: EXIT.config },
+    );
+  }
   replaceProcess(config.workers, { [SETTINGS_VARIABLE]: settings });
 }
 
@@ -43,6 +51,10 @@ export function replaceProcess(workers: number, variables: Readonly<Record<strin
   const environment = {
     // One malloc arena for each data-plane thread, which the control thread shares: glibc's default, 8 for each core, wastes 2 MB.
     MALLOC_ARENA_MAX: String(workers),
+    // Fixed, or glibc raises it with the first large block that is freed: from then on large buffers of zeros are written when they are made,
+    // though most of them is never used (0.6 MB), and leave gaps. Fixing it fixes the other bound too, at a value that thrashes.
+    MALLOC_MMAP_THRESHOLD_: String(128 * 1024),
+    MALLOC_TRIM_THRESHOLD_: String(1024 * 1024),
     ...inherited,
     ...(cache === null ? {} : { NODE_COMPILE_CACHE: cache }),
     ...variables,

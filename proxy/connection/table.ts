@@ -21,10 +21,16 @@ export interface LiveConnection extends Listed {
 export class ConnectionTable {
   readonly #live = new LiveList<LiveConnection>();
   #draining = false;
+  #drainingInbound = false;
 
   /** What is added from now on is to take no second request. */
   get draining(): boolean {
     return this.#draining;
+  }
+
+  /** Whoever comes in is to be asked to go elsewhere. */
+  get drainingInbound(): boolean {
+    return this.#drainingInbound;
   }
 
   get size(): number {
@@ -62,6 +68,19 @@ export class ConnectionTable {
   drainAll(): void {
     this.#draining = true;
     for (const connection of this.#live.all()) connection.drain?.();
+  }
+
+  /** Whoever came in is asked to go elsewhere. */
+  drainInbound(): void {
+    this.#drainingInbound = true;
+    for (const connection of this.#live.all()) if (connection.record.direction === 'inbound') connection.drain?.();
+  }
+
+  /** Live connections in each direction. */
+  load(): { readonly inbound: number; readonly outbound: number } {
+    let inbound = 0;
+    for (const { record } of this.#live) if (record.direction === 'inbound') inbound++;
+    return { inbound, outbound: this.size - inbound };
   }
 
   /** Long-lived connections tell their bytes as they go, not only at their end. */

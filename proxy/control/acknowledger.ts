@@ -1,6 +1,6 @@
+import { Backoff } from '../../mesh/backoff.ts';
 import { messageOf } from '../../mesh/errors.ts';
 import type { AckRequest } from '../../mesh/push.ts';
-import { Backoff } from './backoff.ts';
 import { type Clock, pause } from './clock.ts';
 import type { Log } from './logging.ts';
 

@@ -1,8 +1,16 @@
 import type { IncomingMessage } from 'node:http';
+import { isIPv4, isIPv6 } from 'node:net';
 import { EXIT, PosternError } from '../../mesh/errors.ts';
-import type { AckRequest, CertificateRequest, CertificateResponse, StreamRequest } from '../../mesh/push.ts';
-import type { ControlPlaneConnector } from './control-plane-request.ts';
-import type { CertificateAuthority, Proof } from './identity.ts';
+import {
+  type AckRequest,
+  type CertificateRequest,
+  type CertificateResponse,
+  REPLICA_HEADER,
+  type StreamRequest,
+} from '../../mesh/push.ts';
+import { type ControlPlaneConnector, ControlPlaneRefusal } from './control-plane-request.ts';
+import type { CertificateAuthority } from './identity.ts';
+import type { Proof } from './proof.ts';
 import type { Svid } from './svid.ts';
 import type { ControlPlaneTrust } from './trust.ts';
 
@@ -10,6 +18,8 @@ import type { ControlPlaneTrust } from './trust.ts';
 export class ControlPlaneClient implements CertificateAuthority {
   readonly #connector: ControlPlaneConnector;
   readonly #trust: ControlPlaneTrust;
+  /** Of the replica that serves the stream; null: there is one only, or it said nothing. */
+  #replica: string | null = null;
 
   constructor(connector: ControlPlaneConnector, trust: ControlPlaneTrust) {
     this.#connector = connector;
@@ -32,17 +42,39 @@ export class ControlPlaneClient implements CertificateAuthority {
   }
 
   /** The response is an endless application/x-ndjson of `ServerMessage`. */
-  openStream(body: StreamRequest, svid: Svid, signal: AbortSignal): Promise<IncomingMessage> {
-    return this.#connector.open({ method: 'POST', path: '/v1/stream', body, svid, signal });
+  async openStream(body: StreamRequest, svid: Svid, signal: AbortSignal): Promise<IncomingMessage> {
+    const response = await this.#connector.open({ method: 'POST', path: '/v1/stream', body, svid, signal });
+    this.#replica = replicaOrigin(response.headers[REPLICA_HEADER]);
+    return response;
   }
 
+  /** To the replica that serves the stream; where it cannot be reached by itself, to the control plane as a whole. */
   async acknowledge(body: AckRequest, svid: Svid, signal: AbortSignal): Promise<void> {
-    await this.#connector.call({ method: 'POST', path: '/v1/ack', body, svid, signal });
+    const call = { method: 'POST', path: '/v1/ack', body, svid, signal } as const;
+    const origin = this.#replica;
+    if (origin !== null) {
+      try {
+        await this.#connector.call({ ...call, origin });
+        return;
+      } catch (error) {
+        if (error instanceof ControlPlaneRefusal || signal.aborted) throw error;
+        // Not tried again for this stream.
+        if (this.#replica === origin) this.#replica = null;
+      }
+    }
+    await this.#connector.call(call);
   }
 
   close(): void {
     this.#connector.close();
   }
+}
+
+/** Null where it is not an IP address and a port. */
+function replicaOrigin(header: string | string[] | undefined): string | null {
+  const [, v6, v4, port = ''] = /^(?:\[([0-9a-f:.]+)\]|([0-9.]+)):([1-9][0-9]{0,4})$/.exec(String(header ?? '')) ?? [];
+  const host = isIPv6(v6 ?? '') ? `[${v6}]` : isIPv4(v4 ?? '') ? v4 : undefined;
+  return host === undefined || Number(port) > 65_535 ? null : `https://${host}:${port}`;
 }
 
 function readCertificateResponse(body: string): CertificateResponse {

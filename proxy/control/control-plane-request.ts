@@ -1,5 +1,7 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { Agent, type RequestOptions, request } from 'node:https';
+import type { LookupFunction } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { EXIT, messageOf, PosternError } from '../../mesh/errors.ts';
 import type { Svid } from './svid.ts';
 import type { ControlPlaneTrust } from './trust.ts';
@@ -11,6 +13,8 @@ import type { ControlPlaneTrust } from './trust.ts';
 export interface Call {
   readonly method: 'GET' | 'POST';
   readonly path: string;
+  /** Default: the control plane's. */
+  readonly origin?: string;
   /** Sent as JSON. */
   readonly body?: unknown;
   /** Shown as client certificate. */
@@ -39,6 +43,8 @@ export class ControlPlaneRefusal extends PosternError {
 }
 
 const CALL_TIMEOUT_MS = 10_000;
+/** For TCP and TLS: several replicas stand behind one address, and the next attempt may find a living one. */
+const CONNECT_TIMEOUT_MS = 4_000;
 const MAX_ANSWER_BYTES = 1024 * 1024;
 /** How long a connection for short calls is kept for the next: acknowledgements come in bursts. */
 const KEEP_ALIVE_MS = 5000;
@@ -46,6 +52,7 @@ const KEEP_ALIVE_MS = 5000;
 export class ControlPlaneConnector {
   readonly #origin: string;
   readonly #trust: ControlPlaneTrust;
+  readonly #lookup: LookupFunction;
   readonly #agent = new Agent({
     keepAlive: true,
     maxSockets: 2,
@@ -55,9 +62,11 @@ export class ControlPlaneConnector {
     maxCachedSessions: 0,
   });
 
-  constructor(origin: string, trust: ControlPlaneTrust) {
+  /** @param lookup where the host of `origin` is, asked for each connection */
+  constructor(origin: string, trust: ControlPlaneTrust, lookup: LookupFunction) {
     this.#origin = origin;
     this.#trust = trust;
+    this.#lookup = lookup;
   }
 
   /** One request with a bounded answer, within 10 s. @throws ControlPlaneRefusal, or PosternError ERR_CONTROL_PLANE_UNREACHABLE. */
@@ -88,11 +97,12 @@ export class ControlPlaneConnector {
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
     let sent: ClientRequest;
     try {
-      sent = request(`${this.#origin}${call.path}`, this.#options(call, agent), resolve);
+      sent = request(`${call.origin ?? this.#origin}${call.path}`, this.#options(call, agent), resolve);
     } catch (error) {
       return Promise.reject(this.#unreachable(error));
     }
     sent.on('error', (error) => reject(this.#unreachable(error, call.signal)));
+    limitConnecting(sent);
     sent.end(call.body === undefined ? undefined : JSON.stringify(call.body));
     return promise;
   }
@@ -103,6 +113,7 @@ export class ControlPlaneConnector {
       method,
       agent,
       signal,
+      lookup: this.#lookup,
       minVersion: 'TLSv1.3',
       ca: [...this.#trust.roots()],
       checkServerIdentity: (_host, certificate) => this.#trust.checkServer(certificate),
@@ -148,6 +159,17 @@ export class ControlPlaneConnector {
       },
     );
   }
+}
+
+function limitConnecting(sent: ClientRequest): void {
+  sent.once('socket', (socket: TLSSocket) => {
+    if (sent.reusedSocket) return;
+    const late = new Error(`no connection within ${CONNECT_TIMEOUT_MS} ms`);
+    const timer = setTimeout(() => sent.destroy(late), CONNECT_TIMEOUT_MS);
+    const settle = (): void => clearTimeout(timer);
+    socket.once('secureConnect', settle);
+    sent.once('close', settle);
+  });
 }
 
 const UNTRUSTED = new Set([

@@ -5,21 +5,27 @@ import { LOG_LEVELS, type LogLevel, type ProxyConfig } from '../config.ts';
 import { json, type Reply, type Routes, text } from './http-server.ts';
 import type { Output } from './logging.ts';
 import type { Metrics } from './metrics.ts';
+import { probeRoutes } from './probes/probe-routes.ts';
 import { missing, type Readiness } from './readiness.ts';
 import type { ResourceStore } from './store.ts';
 import type { Supervisor } from './supervisor.ts';
 import type { Svid } from './svid.ts';
+
+/** Where the application is probed where no address of the workload is configured. */
+const LOOPBACK = '127.0.0.1';
 
 /** The parts of the sidecar that operators may look at. */
 export interface Inside {
   readonly config: ProxyConfig;
   readonly version: string;
   readonly store: ResourceStore;
-  readonly supervisor: Pick<Supervisor, 'query' | 'setLogLevel' | 'states' | 'restarts'>;
+  readonly supervisor: Pick<Supervisor, 'query' | 'load' | 'setLogLevel' | 'states' | 'restarts'>;
   readonly output: Output;
   readonly svid: () => Svid | null;
   readonly connected: () => boolean;
   readonly drain: () => void;
+  /** Of what comes in alone; may be asked for any number of times. */
+  readonly drainInbound: () => void;
 }
 
 /** Without authentication, hence on loopback. NEVER a private key or token: what is shown is picked, not filtered. */
@@ -29,7 +35,7 @@ export function adminRoutes(inside: Inside): Routes {
     'GET /config_dump': async (query) =>
       json({
         version,
-        config,
+        config: withoutSecrets(config),
         resources: {
           version: store.version,
           changedAt: timeText(store.changedAt),
@@ -58,6 +64,17 @@ export function adminRoutes(inside: Inside): Routes {
       supervisor.setLogLevel(level);
       return text(200, `level: ${level}`);
     },
+    'POST /drain': async (query) => {
+      if (query.get('direction') !== 'inbound') {
+        throw new PosternError(
+          'ERR_DRAIN_DIRECTION',
+          'write POST /drain?direction=inbound, or POST /quitquitquit to drain everything and end',
+          { exitCode: EXIT.usage },
+        );
+      }
+      inside.drainInbound();
+      return json({ draining: 'inbound', connections: await supervisor.load() });
+    },
     'POST /quitquitquit': () => {
       inside.drain();
       return text(200, 'draining');
@@ -70,8 +87,10 @@ export function metricsRoutes(metrics: Metrics): Routes {
   return { 'GET /metrics': scrape, 'GET /stats/prometheus': scrape };
 }
 
-export function healthRoutes(readiness: () => Readiness): Routes {
+/** Also the probes of the application. */
+export function healthRoutes(readiness: () => Readiness, { probes, workload }: ProxyConfig): Routes {
   return {
+    ...probeRoutes(probes, workload.addresses[0] ?? LOOPBACK),
     'GET /healthz/ready': () => {
       const lacking = missing(readiness());
       return lacking.length === 0 ? text(200, 'ready') : text(503, `not ready: ${lacking.join('; ')}`);
@@ -86,6 +105,16 @@ function readLevel(wanted: string | null): LogLevel {
   throw new PosternError('ERR_LOG_LEVEL', `write POST /logging?level=… with one of ${LOG_LEVELS.join(', ')}`, {
     exitCode: EXIT.usage,
   });
+}
+
+/** Headers of probes are where authors write passwords. */
+function withoutSecrets(config: ProxyConfig): ProxyConfig {
+  const probes = config.probes.map((probe) => {
+    if (probe.ask.kind !== 'http') return probe;
+    const headers = probe.ask.headers.map(({ name }) => ({ name, value: '(not shown)' }));
+    return { ...probe, ask: { ...probe.ask, headers } };
+  });
+  return { ...config, probes };
 }
 
 const timeText = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());

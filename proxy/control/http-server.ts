@@ -1,6 +1,7 @@
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, Server, ServerResponse } from 'node:http';
 import { isIP } from 'node:net';
 import { EXIT, messageOf, PosternError } from '../../mesh/errors.ts';
+import { FairConnections } from '../../mesh/fair-connections.ts';
 import type { SocketAddress } from '../worker/messages.ts';
 import { listenError } from './listen-probe.ts';
 import type { Log } from './logging.ts';
@@ -12,7 +13,9 @@ export interface Reply {
 }
 
 /** Key: method and path, e.g. `GET /certs`. */
-export type Routes = Readonly<Record<string, (query: URLSearchParams) => Reply | Promise<Reply>>>;
+export type Routes = Readonly<
+  Record<string, (query: URLSearchParams, headers: IncomingHttpHeaders) => Reply | Promise<Reply>>
+>;
 
 export const text = (status: number, body: string): Reply => ({
   status,
@@ -70,7 +73,9 @@ export class HttpServer {
         void answer(request, routes, guarded, log).then((reply) => send(request, response, reply));
       },
     );
-    this.#server.maxConnections = BOUNDS.connections;
+    // The health port is open to all: whoever holds many connections must not keep the kubelet away, which then restarts the pod.
+    const connections = new FairConnections({ most: BOUNDS.connections, mostPerAddress: BOUNDS.connections });
+    this.#server.on('connection', (socket) => connections.take(socket));
     this.#server.maxRequestsPerSocket = BOUNDS.requestsPerSocket;
   }
 
@@ -112,7 +117,7 @@ async function answer(request: IncomingMessage, routes: Routes, guarded: boolean
       : text(404, `known here are ${Object.keys(routes).join(', ')}`);
   }
   try {
-    return await route(url.searchParams);
+    return await route(url.searchParams, request.headers);
   } catch (error) {
     if (error instanceof PosternError && error.exitCode === EXIT.usage) return text(400, error.message);
     log.error({ path: url.pathname }, `a request on a port for operators failed: ${messageOf(error)}`);

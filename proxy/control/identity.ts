@@ -1,17 +1,13 @@
-import { readFileSync } from 'node:fs';
-import { EXIT, messageOf, PosternError } from '../../mesh/errors.ts';
+import { Backoff } from '../../mesh/backoff.ts';
+import { messageOf, PosternError } from '../../mesh/errors.ts';
 import type { CertificateRequest, CertificateResponse } from '../../mesh/push.ts';
 import { spiffeId } from '../../mesh/spiffe-id.ts';
 import { createCsr } from '../../mesh/x509/csr.ts';
-import { Backoff } from './backoff.ts';
 import { type Clock, pause } from './clock.ts';
-import { ControlPlaneRefusal } from './control-plane-request.ts';
 import type { Log } from './logging.ts';
+import { isFinal, type Proof, type ProofSource, proofSource } from './proof.ts';
 import { expiresAt, longestPauseMs, renewalDelayMs, spreadDelayMs } from './renewal.ts';
 import { acceptSvid, generateKey, hangsOn, type Svid } from './svid.ts';
-
-/** What the sidecar shows to get a certificate. */
-export type Proof = { readonly token: string } | { readonly svid: Svid };
 
 /** The part of the control plane's client that identity needs. */
 export interface CertificateAuthority {
@@ -23,6 +19,8 @@ export interface CertificateAuthority {
 export interface IdentityOptions {
   readonly workload: { readonly namespace: string; readonly serviceAccount: string };
   readonly joinTokenFile: string | null;
+  /** Takes the place of a join token. Default: none. */
+  readonly serviceAccountTokenFile?: string | null;
   readonly ttlSeconds: number | null;
   readonly authority: CertificateAuthority;
   readonly trust: { roots(): readonly string[]; setRoots(roots: readonly string[]): void };
@@ -32,27 +30,23 @@ export interface IdentityOptions {
   readonly onSvid: (svid: Svid) => void;
 }
 
-/** A token is a line; a file much longer than that is something else. */
-const MAX_TOKEN_LENGTH = 16 * 1024;
-
 /**
- * The workload's certificate: one key for each, in memory; the join token proves the first, the certificate in hand those that follow.
+ * The workload's certificate: one key for each, in memory. What proves the identity to the control plane is `ProofSource`'s affair.
  *
  * ALWAYS: `current` only ever becomes a certificate that passed `acceptSvid`; a failed renewal leaves it as it is.
  */
 export class Identity {
   readonly #options: IdentityOptions;
   readonly #stop = new AbortController();
+  readonly #proofs: ProofSource;
   #current: Svid | null = null;
-  /** Token that was refused: showing it again cannot help. */
-  #refusedToken: string | null = null;
-  /** The control plane did not take the certificate in hand as proof: the next attempt shows the token. */
-  #certificateRefused = false;
+  #failure: string | null = null;
   /** Ends the pause before the next renewal early; null while none is waited for. */
   #hurry: ((delayMs: number, why: string) => void) | null = null;
 
   constructor(options: IdentityOptions) {
     this.#options = options;
+    this.#proofs = proofSource(options);
   }
 
   get current(): Svid | null {
@@ -62,6 +56,11 @@ export class Identity {
   /** True while peers and the control plane still take the certificate. */
   get valid(): boolean {
     return this.#current !== null && expiresAt(this.#current) > this.#options.clock.now();
+  }
+
+  /** Why the last attempt gave no certificate; null where it gave one, or none was made yet. */
+  get failure(): string | null {
+    return this.#failure;
   }
 
   /**
@@ -74,6 +73,7 @@ export class Identity {
       const svid = await this.#obtain(signal);
       if (svid === null) return;
       this.#current = svid;
+      this.#failure = null;
       this.#options.onSvid(svid);
       await this.#untilRenewal(svid, signal);
     }
@@ -122,6 +122,7 @@ export class Identity {
       } catch (error) {
         if (signal.aborted) return null;
         if (this.#current === null && isFinal(error)) throw error;
+        this.#failure = messageOf(error);
         const delayMs = backoff.next();
         const kept = this.#current === null ? '' : '; the present one stays in use';
         log.warn(
@@ -141,68 +142,18 @@ export class Identity {
     const key = generateKey();
     const csr = createCsr({ ...key, spiffeId: id });
     const request = { csr, spiffeId: id, ...(ttlSeconds === null ? {} : { ttlSeconds }) };
-    const proof = this.#proof();
+    const proof = this.#proofs.next(this.valid ? this.#current : null);
     let response: CertificateResponse;
     try {
       response = await authority.requestCertificate(request, proof, signal);
     } catch (error) {
-      throw this.#explainRefusal(error, proof);
+      throw this.#proofs.failed(proof, error);
     }
     // Roots in an answer of the control plane are as good as pushed ones: both came over a connection that the older roots vouch for.
     const svid = acceptSvid(response, { key, spiffeId: id, roots: response.roots, receivedAt: clock.now() });
     trust.setRoots(response.roots);
     return svid;
   }
-
-  #proof(): Proof {
-    if (this.#current !== null && this.valid && !this.#certificateRefused) return { svid: this.#current };
-    // One attempt with the token; should that fail, the certificate has its turn again.
-    this.#certificateRefused = false;
-    const token = this.#readToken();
-    if (token === this.#refusedToken)
-      throw this.#joinRefused('the token was refused before and the file has not changed');
-    return { token };
-  }
-
-  #readToken(): string {
-    const file = this.#options.joinTokenFile;
-    if (file === null)
-      throw this.#joinRefused(
-        'controlPlane.joinTokenFile is not set, and there is no certificate to prove the identity with',
-      );
-    let token: string;
-    try {
-      token = readFileSync(file, 'utf8').trim();
-    } catch (error) {
-      throw this.#joinRefused(`cannot read ${file}: ${messageOf(error)}`);
-    }
-    if (token === '' || token.length > MAX_TOKEN_LENGTH || !/^[\x21-\x7e]+$/.test(token)) {
-      throw this.#joinRefused(`${file} does not hold a join token (one line of printable characters)`);
-    }
-    return token;
-  }
-
-  #explainRefusal(error: unknown, proof: Proof): unknown {
-    if (!(error instanceof ControlPlaneRefusal) || (error.status !== 401 && error.status !== 403)) return error;
-    if ('token' in proof) {
-      this.#refusedToken = proof.token;
-      return this.#joinRefused(`the control plane says ${error.message} (${error.reason})`);
-    }
-    this.#certificateRefused = error.status === 401;
-    return error;
-  }
-
-  #joinRefused(why: string): PosternError {
-    const { workload, joinTokenFile } = this.#options;
-    const { namespace, serviceAccount } = workload;
-    return new PosternError(
-      'ERR_JOIN_REFUSED',
-      `no certificate for ${namespace}/${serviceAccount}: ${why}. Make a new join token with \`postern token create\` and write it to ${joinTokenFile ?? 'the file that controlPlane.joinTokenFile names'}`,
-      { exitCode: EXIT.noPermission },
-    );
-  }
 }
-
-const isFinal = (error: unknown): boolean => error instanceof PosternError && error.code === 'ERR_JOIN_REFUSED';
 
 const codeOf = (error: unknown): string => (error instanceof PosternError ? error.code : 'ERR_UNEXPECTED');

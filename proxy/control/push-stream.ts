@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http';
+import { Backoff } from '../../mesh/backoff.ts';
 import { messageOf, PosternError } from '../../mesh/errors.ts';
+import { LineSplitter } from '../../mesh/line-splitter.ts';
 import { LIMITS, type StreamRequest, type WorkloadRegistration } from '../../mesh/push.ts';
-import { Backoff } from './backoff.ts';
 import { type Clock, pause } from './clock.ts';
 import { ControlPlaneRefusal } from './control-plane-request.ts';
-import { LineSplitter } from './line-splitter.ts';
 import type { Log } from './logging.ts';
 import { expiresAt } from './renewal.ts';
 import { type Delta, parseServerMessage } from './server-message.ts';
@@ -26,6 +26,9 @@ export interface PushStreamOptions {
   readonly heartbeatMs?: number;
 }
 
+/** A stream that worked is opened again within this time, at a random moment: another replica may serve, but not all sidecars at once. */
+const FIRST_RETRY_MS = 1_000;
+
 /** When a stream moves to a renewed certificate: between these parts of what the old one still has to live, so that not all move at once. */
 const SWITCH = { earliest: 0.1, latest: 0.5 };
 
@@ -38,6 +41,8 @@ export class PushStream {
   readonly #heartbeatMs: number;
   readonly #stop = new AbortController();
   #svid: Svid | null = null;
+  /** Something was heard since the last attempt. */
+  #worked = false;
   /** Ends the wait for the first certificate, or the pause before the next attempt. */
   #wake: AbortController | null = null;
   /** The open stream: whose certificate it shows, and how to leave it for a new one. */
@@ -72,7 +77,10 @@ export class PushStream {
         continue;
       }
       const again = await this.#connect(this.#svid, backoff);
-      if (again === 'later') await this.#sleep(backoff.next());
+      if (again === 'now') continue;
+      const delayMs = this.#worked ? FIRST_RETRY_MS * clock.random() : backoff.next();
+      this.#worked = false;
+      await this.#sleep(delayMs);
     }
   }
 
@@ -114,7 +122,7 @@ export class PushStream {
 
   async #read(response: IncomingMessage, backoff: Backoff): Promise<'now' | 'later'> {
     const silence = new Error(`nothing heard for ${3 * this.#heartbeatMs} ms`);
-    const lines = new LineSplitter(LIMITS.lineBytes);
+    const lines = new LineSplitter(LIMITS.lineBytes, 'the control plane');
     const arm = (): (() => void) => this.#options.clock.after(3 * this.#heartbeatMs, () => response.destroy(silence));
     let disarm = arm();
     try {
@@ -124,6 +132,7 @@ export class PushStream {
           const next = await this.#handle(line);
           if (next !== null) return next;
           backoff.reset();
+          this.#worked = true;
         }
         disarm = arm();
       }

@@ -3,6 +3,9 @@ import type { Svid } from './svid.ts';
 /** Never sooner than this part of the lifetime, however wrong this machine's clock makes the certificate look. */
 const SOONEST = 0.1;
 
+/** Longest pause between attempts while there is none: a pod waits for it, and its names may resolve late. */
+const LONGEST_WITHOUT_MS = 5_000;
+
 /** Part of the lifetime that is left by this machine's clock; all of it where that clock cannot be right. */
 function usableMs({ notBefore, notAfter, receivedAt }: Svid): number {
   const lifetime = notAfter - notBefore;
@@ -32,5 +35,5 @@ export function expiresAt(svid: Svid): number {
 
 /** Longest pause between attempts: short against the lifetime, so that an outage costs no more of it than it must. */
 export function longestPauseMs(svid: Svid | null): number {
-  return svid === null ? 15_000 : Math.min(60_000, Math.max(250, (svid.notAfter - svid.notBefore) / 20));
+  return svid === null ? LONGEST_WITHOUT_MS : Math.min(60_000, Math.max(250, (svid.notAfter - svid.notBefore) / 20));
 }

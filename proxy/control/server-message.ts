@@ -27,6 +27,8 @@ const isMap = (value: unknown): value is Fields => typeof value === 'object' && 
 
 /** The parts of each kind that the data plane dereferences without asking; workers check what the parts mean. */
 const WELL_FORMED: Readonly<Record<Resource['kind'], (fields: Fields) => boolean>> = {
+  Self: (f) =>
+    f.name === 'self' && isMap(f.labels) && areTexts(Object.values(f.labels)) && typeof f.ended === 'boolean',
   MeshConfig: (f) => f.name === 'mesh' && isText(f.trustDomain) && areTexts(f.trustDomainAliases),
   TrustBundle: (f) => f.name === 'roots' && areTexts(f.roots),
   Revocations: (f) => f.name === 'revoked' && areTexts(f.spiffeIds) && areTexts(f.serials),

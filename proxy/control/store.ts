@@ -40,6 +40,12 @@ export class ResourceStore {
     return bundle?.kind === 'TrustBundle' ? bundle.roots : [];
   }
 
+  /** The control plane says that the application has ended for good. */
+  get applicationEnded(): boolean {
+    const self = this.#inForce.get('Self/self');
+    return self?.kind === 'Self' && self.ended;
+  }
+
   /** Everything in force as one full delta, for a worker that starts; null before the first. */
   snapshot(): Delta | null {
     if (this.#version === null) return null;

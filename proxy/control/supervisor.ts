@@ -1,6 +1,14 @@
+import { Backoff } from '../../mesh/backoff.ts';
 import { EXIT, type ExitCode, PosternError } from '../../mesh/errors.ts';
-import type { FromWorker, SpanData, ToWorker, WorkerConfig } from '../worker/messages.ts';
-import { Backoff } from './backoff.ts';
+import type {
+  FromWorker,
+  SocketAddress,
+  SpanData,
+  ToWorker,
+  WorkerConfig,
+  WorkerLoad,
+  WorkerQuestion,
+} from '../worker/messages.ts';
 import type { Clock } from './clock.ts';
 import type { Log, Output } from './logging.ts';
 import type { Rollout } from './rollout.ts';
@@ -51,6 +59,8 @@ export class Supervisor {
   readonly #started = Promise.withResolvers<void>();
   #svid: Svid | null = null;
   #logLevel: string;
+  #controlPlane: readonly SocketAddress[];
+  #inboundDrains = false;
   #restarts = 0;
   #allReadyOnce = false;
   /** Set once workers are to end and not to be replaced; counts those that were drained. */
@@ -61,6 +71,7 @@ export class Supervisor {
     this.#options = options;
     this.#log = options.output.logger;
     this.#logLevel = options.config.logLevel;
+    this.#controlPlane = options.config.controlPlane;
   }
 
   /** Resolves once every worker has its listeners open. @throws PosternError where one cannot start; the caller then closes. */
@@ -101,7 +112,33 @@ export class Supervisor {
     for (const handle of this.#handles()) handle.send({ type: 'log-level', level });
   }
 
-  async query(what: 'connections' | 'resources'): Promise<readonly WorkerAnswer[]> {
+  /** The control plane's name now stands for these addresses: they are reachable whatever the registry says. */
+  useControlPlane(addresses: readonly SocketAddress[]): void {
+    this.#controlPlane = addresses;
+    for (const handle of this.#handles()) handle.send({ type: 'control-plane', addresses });
+  }
+
+  /** Whoever comes in is asked to go elsewhere, and taken all the same; in workers that take another's place too. */
+  drainInbound(): void {
+    if (this.#inboundDrains) return;
+    this.#inboundDrains = true;
+    for (const handle of this.#handles()) handle.send({ type: 'drain-inbound' });
+  }
+
+  /** Live connections of all workers; null where one of them does not say. */
+  async load(): Promise<WorkerLoad | null> {
+    const answers = await this.query('load');
+    const total = { inbound: 0, outbound: 0 };
+    for (const { data } of answers) {
+      if (data === null) return null;
+      const { inbound, outbound } = data as WorkerLoad;
+      total.inbound += inbound;
+      total.outbound += outbound;
+    }
+    return total;
+  }
+
+  async query(what: WorkerQuestion): Promise<readonly WorkerAnswer[]> {
     const ready = this.#handles().filter((handle) => handle.ready);
     const answers = await Promise.allSettled(ready.map((handle) => handle.query(what)));
     return answers.map((answer, at) => ({
@@ -138,7 +175,7 @@ export class Supervisor {
     const { workerUrl, config, rollout, clock } = this.#options;
     const handle = new WorkerHandle(
       workerUrl,
-      { ...config, index: seat.index, logLevel: this.#logLevel },
+      { ...config, index: seat.index, logLevel: this.#logLevel, controlPlane: this.#controlPlane },
       {
         onMessage: (worker, message) => this.#receive(seat, worker, message),
         onEnd: (worker, cause, descriptors) => this.#ended(seat, worker, cause, descriptors),
@@ -148,6 +185,7 @@ export class Supervisor {
     seat.cancelTimer = clock.after(START_DEADLINE_MS, () => handle.giveUp(`not ready within ${START_DEADLINE_MS} ms`));
     if (this.#svid !== null) handle.send(identityMessage(this.#svid));
     rollout.workerStarted(handle);
+    if (this.#inboundDrains) handle.send({ type: 'drain-inbound' });
   }
 
   #receive(seat: Seat, worker: WorkerHandle, message: FromWorker): void {

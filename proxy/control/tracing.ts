@@ -1,5 +1,5 @@
+import { Backoff } from '../../mesh/backoff.ts';
 import type { SpanData } from '../worker/messages.ts';
-import { Backoff } from './backoff.ts';
 import { type Clock, pause } from './clock.ts';
 import type { Log } from './logging.ts';
 import { type AttributeValues, exportRequest, rejectedSpans } from './tracing-otlp.ts';

@@ -8,6 +8,7 @@ import {
   type FromWorker,
   type ToWorker,
   type WorkerConfig,
+  type WorkerQuestion,
   type WorkerStart,
 } from '../worker/messages.ts';
 import { closeDescriptors } from './descriptors.ts';
@@ -97,7 +98,7 @@ export class WorkerHandle implements RolloutTarget {
   }
 
   /** Asks the worker. @throws PosternError ERR_WORKER_SILENT where no answer comes within 2 s. */
-  query(what: 'connections' | 'resources'): Promise<unknown> {
+  query(what: WorkerQuestion): Promise<unknown> {
     this.#lastQuestion += 1;
     const id = this.#lastQuestion;
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();

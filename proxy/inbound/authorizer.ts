@@ -15,6 +15,7 @@ import type {
   RequestDecider,
 } from '../../policy/types.ts';
 import type { DataPlane } from '../connection/data-plane.ts';
+import { ownWorkload } from '../connection/own-workload.ts';
 import type { ConnectionRecord } from '../connection/record.ts';
 
 /**
@@ -31,9 +32,9 @@ export class Authorizer {
     this.#plane = plane;
   }
 
-  /** After a delta that changed policies or the mesh configuration. */
+  /** After a delta that changed policies, the labels by which they select, or the mesh configuration. */
   refresh(): void {
-    const { view, config } = this.#plane;
+    const { view } = this.#plane;
     const mesh: PolicyMesh | null = view.meshConfig;
     if (mesh === null) return;
     this.pathNormalization = mesh.pathNormalization;
@@ -41,11 +42,11 @@ export class Authorizer {
     this.#policies = null;
     this.#authentication = null;
     if (view.lacksPolicy) return;
-    const { namespace, labels } = config.workload;
+    const workload = ownWorkload(this.#plane);
     // Policies have been validated when they were taken into the view; their values are JSON. Of each kind the compilers take what concerns them.
     const objects = view.policies().map(({ object }) => object as JsonObject);
-    this.#policies = compilePolicies(objects, { namespace, labels }, mesh);
-    this.#authentication = compileAuthentication(objects, { namespace, labels }, mesh);
+    this.#policies = compilePolicies(objects, workload, mesh);
+    this.#authentication = compileAuthentication(objects, workload, mesh);
   }
 
   /** What a port accepts; STRICT before anything is known. */

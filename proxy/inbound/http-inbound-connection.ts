@@ -8,10 +8,14 @@ import { formatClientCertificate } from '../http/forwarding/client-certificate.t
 import type { RequestHead } from '../protocol/http-head.ts';
 import type { Channel } from '../reactor/channel.ts';
 import { LiveList } from '../reactor/live-list.ts';
+import { Timer } from '../reactor/timers.ts';
 import type { ApplicationPlace } from './application-pools.ts';
 import { attributesOf, type InboundFacts, openRecord, whyCut } from './inbound-facts.ts';
 import { InboundRequest, noteHead, type RequestOrigin, rawPath, recordOf } from './inbound-request.ts';
 import type { InboundServices } from './services.ts';
+
+/** A connection that comes while inbound drains is left alone for so long: told at once to go, whoever opened it would take that for a failure. */
+const LAME_DUCK_MS = 1_000;
 
 /**
  * An HTTP connection of a peer, of either path. It is not decided itself: each of its requests is. While it lives its peer must be trusted, and
@@ -30,6 +34,8 @@ export class HttpInboundConnection implements LiveConnection, RequestHandler, Re
   readonly #requests = new LiveList<InboundRequest>();
   readonly #channel: Channel;
   readonly #session: ServerSession;
+  /** Armed where it came while inbound drains. */
+  #leave: Timer | null = null;
   #over = false;
 
   constructor(
@@ -53,6 +59,12 @@ export class HttpInboundConnection implements LiveConnection, RequestHandler, Re
     this.#session = openServerSession(plane, application.protocol, channel, this);
     // Its first bytes were awaited while the drain began.
     if (plane.table.draining) this.#session.drain();
+    else if (plane.table.drainingInbound) this.#leaveSoon();
+  }
+
+  #leaveSoon(): void {
+    this.#leave = new Timer(() => this.drain());
+    this.#plane.loop.arm(this.#leave, LAME_DUCK_MS);
   }
 
   #describePeer(): string | null {
@@ -65,6 +77,8 @@ export class HttpInboundConnection implements LiveConnection, RequestHandler, Re
   // ---- from the session ----
 
   onRequest(exchange: ServerExchange): void {
+    // In HTTP/1 the answer itself says that it is the last, so that no request is lost.
+    if (this.#plane.table.drainingInbound && this.application.protocol === 'http/1') this.#session.drain();
     const request = new InboundRequest(this.#plane, this.#services, this, exchange);
     this.#requests.add(request);
     request.admit();
@@ -126,6 +140,7 @@ export class HttpInboundConnection implements LiveConnection, RequestHandler, Re
   #end(flags: Flags, detail: string): void {
     if (this.#over) return;
     this.#over = true;
+    if (this.#leave !== null) this.#plane.loop.cancel(this.#leave);
     this.#plane.table.delete(this);
     this.record.end(flags, detail, this.bytesForward(), this.bytesBack());
   }

@@ -9,6 +9,7 @@ import { removeHeaders, setOutputs } from '../../policy/tokens/outputs.ts';
 import { compileTokenRules, type TokenRules } from '../../policy/tokens/token-rules.ts';
 import type { JsonObject } from '../../policy/types.ts';
 import type { DataPlane } from '../connection/data-plane.ts';
+import { ownWorkload } from '../connection/own-workload.ts';
 import type { Fields, RequestHead } from '../protocol/http-head.ts';
 import { challengeFor } from './token-challenge.ts';
 import { VerifiedTokens } from './verified-tokens.ts';
@@ -60,7 +61,7 @@ export class TokenAuthenticator {
 
   /** After each delta; costs nothing where it did not concern tokens. */
   refresh(): void {
-    const { view, config } = this.#plane;
+    const { view } = this.#plane;
     const { tokens, meshConfig } = view.versions;
     if (view.meshConfig === null || (tokens === this.#tokensVersion && meshConfig === this.#meshVersion)) return;
     this.#tokensVersion = tokens;
@@ -70,7 +71,7 @@ export class TokenAuthenticator {
       .policies()
       .flatMap(({ kind, object }) => (kind === 'RequestAuthentication' ? [object as JsonObject] : []));
     const keySets = new Map<string, KeySet | null>();
-    const rules = compileTokenRules(objects, config.workload, view.meshConfig, (source) =>
+    const rules = compileTokenRules(objects, ownWorkload(this.#plane), view.meshConfig, (source) =>
       this.#keySetOf(source, keySets),
     );
     this.#keySets = keySets;

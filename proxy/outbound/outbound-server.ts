@@ -36,6 +36,7 @@ export class OutboundServer {
   /** Connections whose first bytes are awaited: not in the table yet. */
   readonly #sniffing = new Set<SocketSniff>();
   #stopped = false;
+  #controlPlane: readonly Address[];
   readonly #isOwn: (address: string) => boolean;
 
   constructor(plane: DataPlane, pool: TunnelPool, mayAccept: () => boolean, isOwn: (address: string) => boolean) {
@@ -43,6 +44,7 @@ export class OutboundServer {
     this.#pool = pool;
     this.#mayAccept = () => mayAccept() && plane.table.size + this.#sniffing.size < plane.config.limits.maxConnections;
     this.#isOwn = isOwn;
+    this.#controlPlane = plane.config.controlPlane;
     this.#opaquePorts = new Set(plane.config.opaquePorts);
   }
 
@@ -113,10 +115,9 @@ export class OutboundServer {
   /** Why a destination outside the registry must not be reached; null where it may. */
   #whyNotPass(target: Address): string | null {
     // Where redirection exempts the sidecar by mark alone, its control thread's own connection comes by here; it must not depend on what it fetches.
-    const { controlPlane } = this.#plane.config;
-    if (controlPlane.some((at) => at.address === target.address && at.port === target.port)) return null;
+    if (this.#controlPlane.some((at) => at.address === target.address && at.port === target.port)) return null;
     const policy = this.#plane.view.meshConfig?.outboundTrafficPolicy ?? 'REGISTRY_ONLY';
-    if (policy === 'ALLOW_ANY') return null;
+    if (policy === 'ALLOW_ANY' || this.#plane.view.mayPass(target.address, target.port)) return null;
     return `${target.address}:${target.port} is not in the registry, and outboundTrafficPolicy is REGISTRY_ONLY`;
   }
 
@@ -215,6 +216,11 @@ export class OutboundServer {
   /** Our certificate, trust or the revocations changed, after the tunnels heard of it: pooled connections of before end when they are idle. */
   reconsider(): void {
     for (const http of this.#http.values()) http.reconsider();
+  }
+
+  /** The control plane is to be reached at these addresses from now on, whatever the registry says of them. */
+  useControlPlane(addresses: readonly Address[]): void {
+    this.#controlPlane = addresses;
   }
 
   resume(): void {

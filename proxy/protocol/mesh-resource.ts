@@ -5,11 +5,13 @@ import type {
   Resource,
   ResourceKey,
   RevocationsResource,
+  SelfResource,
   ServiceResource,
   TrustBundleResource,
   WorkloadResource,
 } from '../../mesh/resources.ts';
 import { isTrustDomain, parseSpiffeId } from '../../mesh/spiffe-id.ts';
+import { parseCidr } from '../../policy/ip.ts';
 import { canonicalIp } from './ip-address.ts';
 
 /**
@@ -22,6 +24,9 @@ export type ReadResource =
 
 const MAX_NAME = 512;
 const MAX_ADDRESSES = 64;
+/** Kubernetes bounds metadata as a whole, at 256 KiB; with a value of one character that would be as many labels. */
+const MAX_LABELS = 4096;
+const MAX_BLOCKS = 256;
 const MAX_ROOTS = 16;
 const MAX_PEM = 16 * 1024;
 const MAX_PORTS = 256;
@@ -95,6 +100,10 @@ function ipItem(item: unknown, what: string): string {
   return address ?? reject(`${what} is not an IP address`);
 }
 
+function blockItem(item: unknown, what: string): string {
+  return typeof item === 'string' && parseCidr(item) !== null ? item : reject(`${what} is not a CIDR block`);
+}
+
 function trustDomainItem(item: unknown, what: string): string {
   return typeof item === 'string' && isTrustDomain(item) ? item : reject(`${what} is not a trust domain`);
 }
@@ -119,6 +128,14 @@ function namespacedName(from: Fields): string {
 /** `name` of the only resource of its kind. */
 function singleton<const T extends string>(from: Fields, name: T): T {
   return oneOf(from, 'name', [name]);
+}
+
+function readSelf(from: Fields): SelfResource {
+  const labels = Object.entries(fields(from.labels, 'labels'));
+  if (labels.length > MAX_LABELS) reject(`labels has more than ${MAX_LABELS} entries`);
+  const read = labels.map(([key, value]): [string, string] => [key, textItem(value, `the label ${key}`)]);
+  if (typeof from.ended !== 'boolean') reject('ended is not true or false');
+  return { kind: 'Self', name: singleton(from, 'self'), labels: Object.fromEntries(read), ended: from.ended };
 }
 
 function readMeshConfig(from: Fields): MeshConfigResource {
@@ -196,6 +213,7 @@ function readWorkload(from: Fields): WorkloadResource {
     canonicalRevision: text(from, 'canonicalRevision'),
     cluster: text(from, 'cluster'),
     plaintextPorts: list(from, 'plaintextPorts', MAX_PLAINTEXT_PORTS, portItem),
+    ...(from.hostNetwork === true ? { hostNetwork: true } : {}),
   };
 }
 
@@ -234,12 +252,15 @@ function readService(from: Fields): ServiceResource {
     addresses: list(from, 'addresses', MAX_ADDRESSES, ipItem),
     ports,
     endpoints,
+    ...(from.passthrough === undefined ? {} : { passthrough: list(from, 'passthrough', MAX_BLOCKS, blockItem) }),
   };
 }
 
 function readByKind(from: Fields): Resource {
   const kind = text(from, 'kind');
   switch (kind) {
+    case 'Self':
+      return readSelf(from);
     case 'MeshConfig':
       return readMeshConfig(from);
     case 'TrustBundle':

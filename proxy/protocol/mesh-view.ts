@@ -6,6 +6,7 @@ import {
   type RejectedResource,
   type Resource,
   type ResourceKey,
+  type SelfResource,
   type ServiceResource,
   type TrustBundleResource,
   type WorkloadResource,
@@ -20,6 +21,7 @@ import {
 } from './destinations.ts';
 import { unmapped } from './ip-address.ts';
 import { readResource } from './mesh-resource.ts';
+import { Passages } from './passthrough.ts';
 
 export interface Delta {
   /** True: whatever is not among `upserts` is dropped. */
@@ -33,9 +35,9 @@ export interface ViewVersions {
   readonly meshConfig: number;
   readonly trustBundle: number;
   readonly revocations: number;
-  /** AuthorizationPolicy, PeerAuthentication and RequestAuthentication together. */
+  /** AuthorizationPolicy, PeerAuthentication and RequestAuthentication together, and the labels by which they select. */
   readonly policies: number;
-  /** RequestAuthentication and Jwks together. */
+  /** RequestAuthentication and Jwks together, and the labels. */
   readonly tokens: number;
   /** Workloads and services together. */
   readonly registry: number;
@@ -87,6 +89,7 @@ export class MeshView {
   readonly #servedBy = new Map<string, Set<string>>();
   readonly #workloadByAddress = new AddressClaims<WorkloadEntry>();
   readonly #serviceByAddress = new AddressClaims<ServiceEntry>();
+  readonly #passages = new Passages();
   readonly #versions = { meshConfig: 0, trustBundle: 0, revocations: 0, policies: 0, tokens: 0, registry: 0 };
   readonly #checkPolicy: (policy: PolicyResource) => string | null;
   readonly #checkRoot: (pem: string) => string | null;
@@ -107,6 +110,12 @@ export class MeshView {
   get meshConfig(): MeshConfigResource | null {
     const resource = this.#resources.get('MeshConfig/mesh');
     return resource?.kind === 'MeshConfig' ? resource : null;
+  }
+
+  /** Null where the control plane has not told of it: an older one never does. */
+  get self(): SelfResource | null {
+    const resource = this.#resources.get('Self/self');
+    return resource?.kind === 'Self' ? resource : null;
   }
 
   get trustBundle(): TrustBundleResource | null {
@@ -155,29 +164,39 @@ export class MeshView {
     return entry === undefined ? null : this.#serviceDestination(entry, port);
   }
 
-  /** A service that sends its callers to this port of the workload; null where there is none. Of several the first by name. */
+  /** A service of the workload's own namespace that sends its callers to this port of it; null where there is none. Of several the first by name. */
   serviceServing(workload: string, port: number): ServiceResource | null {
     let found: ServiceResource | null = null;
-    for (const name of this.#servedBy.get(workload) ?? []) {
-      const resource = this.#services.get(name)?.resource;
-      const endpoint = resource?.endpoints.find((one) => one.workload === workload);
-      if (resource === undefined || endpoint === undefined || !Object.values(endpoint.ports).includes(port)) continue;
+    for (const resource of this.#ownServices(workload)) {
+      const endpoint = resource.endpoints.find((one) => one.workload === workload);
+      if (endpoint === undefined || !Object.values(endpoint.ports).includes(port)) continue;
       if (found === null || resource.name < found.name) found = resource;
     }
     return found;
   }
 
-  /** What the services that send callers to this port of the workload declare of it; of several that do the first by name. Null: none does. */
+  /** What the services of its own namespace that send callers to this port of the workload declare of it; of several that do the first by name. Null: none does. */
   protocolServed(workload: string, port: number): string | null {
     let found: { readonly service: string; readonly protocol: string } | null = null;
-    for (const name of this.#servedBy.get(workload) ?? []) {
-      const resource = this.#services.get(name)?.resource;
-      const endpoint = resource?.endpoints.find((one) => one.workload === workload);
-      const declared = resource?.ports.find((one) => one.protocol !== null && endpoint?.ports[one.port] === port);
+    for (const { name, endpoints, ports } of this.#ownServices(workload)) {
+      const endpoint = endpoints.find((one) => one.workload === workload);
+      const declared = ports.find((one) => one.protocol !== null && endpoint?.ports[one.port] === port);
       if (declared?.protocol == null || (found !== null && found.service < name)) continue;
       found = { service: name, protocol: declared.protocol };
     }
     return found?.protocol ?? null;
+  }
+
+  /**
+   * Those of the workload's own namespace. Others may lead to it as well (a ServiceEntry or an EndpointSlice names any address), but NEVER say what it
+   * speaks: a port that is taken for TCP is not looked into, so that tokens are not verified and forged headers are not taken out.
+   */
+  *#ownServices(workload: string): IterableIterator<ServiceResource> {
+    const namespace = workload.slice(0, workload.indexOf('/'));
+    for (const name of this.#servedBy.get(workload) ?? []) {
+      const resource = this.#services.get(name)?.resource;
+      if (resource?.namespace === namespace) yield resource;
+    }
   }
 
   /** What stands behind an original destination. `ip` as inet_ntop(3) prints it. A port that a virtual IP does not have is unknown. */
@@ -187,6 +206,11 @@ export class MeshView {
     if (service !== null) return this.#serviceDestination(service, port) ?? UNKNOWN_DESTINATION;
     const workload = this.#workloadByAddress.at(address);
     return workload === null ? UNKNOWN_DESTINATION : this.#workloadDestination(workload, port);
+  }
+
+  /** Whether connections to where nobody known is may pass in a REGISTRY_ONLY mesh. */
+  mayPass(ip: string, port: number): boolean {
+    return this.#passages.lead(ip, port);
   }
 
   /**
@@ -212,13 +236,14 @@ export class MeshView {
     return rejected;
   }
 
-  /** Whether a policy was sent that could not be read, and none of its name is in force: nobody knows what it would forbid. */
+  /** Whether a policy, or what it selects by, was sent that could not be read, and none of its name is in force: nobody knows what it would forbid. */
   get lacksPolicy(): boolean {
     return this.#missing.size > 0;
   }
 
   #noteMissing(key: ResourceKey): void {
-    if (this.#resources.has(key) || !POLICY_KINDS.some((kind) => key.startsWith(`${kind}/`))) return;
+    const decides = key === 'Self/self' || POLICY_KINDS.some((kind) => key.startsWith(`${kind}/`));
+    if (this.#resources.has(key) || !decides) return;
     this.#missing.add(key);
     this.#versions.policies++;
   }
@@ -270,8 +295,9 @@ export class MeshView {
       case 'PeerAuthentication':
         this.#versions.policies++;
         break;
+      case 'Self':
       case 'RequestAuthentication':
-        // It says how tokens are verified, and how policies read their claims.
+        // They say how tokens are verified, and how policies read their claims; which ones, the labels.
         this.#versions.policies++;
         this.#versions.tokens++;
         break;
@@ -288,7 +314,9 @@ export class MeshView {
   #indexWorkload(resource: WorkloadResource): void {
     const entry = new WorkloadEntry(resource, ++this.#lastVersion);
     this.#workloads.set(resource.name, entry);
-    for (const address of resource.addresses) this.#workloadByAddress.claim(address, entry);
+    if (resource.hostNetwork !== true) {
+      for (const address of resource.addresses) this.#workloadByAddress.claim(address, entry);
+    }
     this.#touchServices(resource.name);
   }
 
@@ -296,6 +324,7 @@ export class MeshView {
     const entry = new ServiceEntry(resource, ++this.#lastVersion);
     this.#services.set(resource.name, entry);
     for (const address of resource.addresses) this.#serviceByAddress.claim(address, entry);
+    this.#passages.put(resource);
     for (const { workload } of resource.endpoints) {
       const services = this.#servedBy.get(workload);
       if (services === undefined) this.#servedBy.set(workload, new Set([resource.name]));
@@ -316,6 +345,7 @@ export class MeshView {
       if (entry === undefined) return;
       this.#services.delete(resource.name);
       for (const address of resource.addresses) this.#serviceByAddress.give(address, entry);
+      this.#passages.remove(resource.name);
       for (const { workload } of resource.endpoints) {
         const services = this.#servedBy.get(workload);
         services?.delete(resource.name);

@@ -4,6 +4,7 @@ import type { RejectedResource } from '../../mesh/resources.ts';
 import { AccessLog } from '../connection/access-log.ts';
 import type { DataPlane } from '../connection/data-plane.ts';
 import { MeshTls } from '../connection/mesh-tls.ts';
+import { ownWorkload } from '../connection/own-workload.ts';
 import { type Party, partyOf } from '../connection/party.ts';
 import { RequestSeries } from '../connection/request-series.ts';
 import { SeriesBank } from '../connection/series.ts';
@@ -33,7 +34,7 @@ import { Timer } from '../reactor/timers.ts';
 import { HeapMode, V8_HEAP } from './heap-mode.ts';
 import { openListener } from './listen.ts';
 import { WorkerLog } from './log.ts';
-import type { FromWorker, ToWorker, WorkerStart } from './messages.ts';
+import type { FromWorker, ToWorker, WorkerQuestion, WorkerStart } from './messages.ts';
 import { checkPolicy, checkRoot } from './resource-checks.ts';
 
 const TICK_MS = 1_000;
@@ -75,7 +76,7 @@ export class DataPlaneWorker {
     this.#log = new WorkerLog(config.logLevel, post, now);
     const log = this.#log;
     const unixNow = (): number => Date.now();
-    const view = new MeshView((policy) => checkPolicy(policy, config.workload), checkRoot);
+    const view = new MeshView((policy) => checkPolicy(policy, ownWorkload({ view, config })), checkRoot);
     const series = new SeriesBank(start.counters, post);
     const metrics = new WorkerMetrics(series, now);
     const random = new RandomPool();
@@ -198,6 +199,14 @@ export class DataPlaneWorker {
         break;
       case 'resources':
         this.#post({ type: 'applied', version: message.version, rejected: this.#apply(message) });
+        this.#heapMode.started();
+        break;
+      case 'control-plane':
+        this.#outbound.useControlPlane(message.addresses);
+        break;
+      case 'drain-inbound':
+        this.#plane.table.drainInbound();
+        this.#tunnels?.drain();
         break;
       case 'drain':
         this.#drain(message.deadlineMs);
@@ -254,7 +263,8 @@ export class DataPlaneWorker {
     }
   }
 
-  #answer(what: 'connections' | 'resources'): unknown {
+  #answer(what: WorkerQuestion): unknown {
+    if (what === 'load') return this.#plane.table.load();
     if (what === 'resources') return [...this.#plane.view.resources()];
     const listed: unknown[] = [];
     for (const connection of this.#plane.table.values()) {

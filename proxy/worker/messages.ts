@@ -59,7 +59,7 @@ export interface WorkerConfig {
   readonly expose: readonly { readonly port: number; readonly application: SocketAddress }[];
   /** `service` is the name of a Service resource (`<namespace>/<name>`). */
   readonly upstreams: readonly { readonly listen: SocketAddress; readonly service: string; readonly port: number }[];
-  /** Where the control plane listens, as far as its name could be resolved: always reachable. */
+  /** Where the control plane listens, as far as its name could be resolved by then: always reachable. */
   readonly controlPlane: readonly SocketAddress[];
   /** Ports of this process itself (admin, metrics, health): a connection whose original destination is one of them at an own address is not proxied from outside. */
   readonly ownPorts: readonly number[];
@@ -128,10 +128,23 @@ export type ToWorker =
       readonly upserts: readonly Resource[];
       readonly removes: readonly ResourceKey[];
     }
+  /** The control plane's name now stands for these addresses. */
+  | { readonly type: 'control-plane'; readonly addresses: readonly SocketAddress[] }
+  /** Lame duck: ask whoever comes in to go elsewhere, and take it all the same. Until the end; outbound does not notice. */
+  | { readonly type: 'drain-inbound' }
   /** Stop accepting, let connections end, close what is left at the deadline; then `drained`. */
   | { readonly type: 'drain'; readonly deadlineMs: number }
   | { readonly type: 'log-level'; readonly level: string }
-  | { readonly type: 'query'; readonly id: number; readonly what: 'connections' | 'resources' };
+  | { readonly type: 'query'; readonly id: number; readonly what: WorkerQuestion };
+
+/** `load` is answered by a `WorkerLoad`. */
+export type WorkerQuestion = 'connections' | 'resources' | 'load';
+
+/** Live connections. */
+export interface WorkerLoad {
+  readonly inbound: number;
+  readonly outbound: number;
+}
 
 export type MetricName = string;
 

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -96,4 +97,14 @@ it('says which setting is in the way when its port is taken', async () => {
     exitCode: 69,
     message: expect.stringContaining(`metrics.listen 127.0.0.1:${server.port} is in use`),
   });
+});
+
+it('answers one address however many connections another holds', async () => {
+  const held = Array.from({ length: 64 }, () => {
+    const socket = connect({ host: '127.0.0.1', port: server.port, localAddress: '127.0.0.2' });
+    return socket.on('error', () => {});
+  });
+  await Promise.all(held.map((socket) => once(socket, 'connect')));
+  expect((await ask('/page')).status).toBe(200);
+  for (const socket of held) socket.destroy();
 });

@@ -122,6 +122,20 @@ it('resumes from what it holds after the stream broke', async () => {
   expect(states).toEqual([true, false, true]);
 });
 
+it.each([
+  ['broke', () => opened[0]?.body.end()],
+  ['was ended with a goodbye', () => send({ type: 'goodbye', reason: 'restarting', renew: false })],
+])('opens a stream that worked and %s again at a random moment within a second', async (_, lose) => {
+  clock.luck = 0.9;
+  await join();
+  await send({ type: 'heartbeat' });
+  await lose();
+  await clock.advance(899);
+  expect(opened).toHaveLength(1);
+  await clock.advance(1);
+  expect(opened).toHaveLength(2);
+});
+
 it('gives a silent control plane up after three heartbeats, and only then', async () => {
   await join();
   await clock.advance(29_000);

@@ -29,6 +29,9 @@ describe('a line of the stream', () => {
     ['keys that are no text', { kind: 'Jwks', name: 'https://i/k', jwks: {} }],
     ['a RequestAuthentication without object', { kind: 'RequestAuthentication', name: 'shop/a' }],
     ['revocations of the wrong type', { kind: 'Revocations', name: 'revoked', spiffeIds: 'x', serials: [] }],
+    ['labels that are no texts', { kind: 'Self', name: 'self', labels: { a: 1 }, ended: false }],
+    ['a self that does not say whether it has ended', { kind: 'Self', name: 'self', labels: {} }],
+    ['another self', { kind: 'Self', name: 'other', labels: {}, ended: false }],
     ['a workload without addresses', { kind: 'Workload', name: 'shop/w' }],
   ])('sets %s aside and keeps the rest', (_, resource) => {
     const message = parseServerMessage(delta({ upserts: [resource, POLICY] }));

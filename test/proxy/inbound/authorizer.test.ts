@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { PolicyResource } from '../../../mesh/resources.ts';
+import type { PolicyResource, SelfResource } from '../../../mesh/resources.ts';
 import type { ConnectionAttributes } from '../../../policy/types.ts';
 import type { DataPlane } from '../../../proxy/connection/data-plane.ts';
 import { Authorizer } from '../../../proxy/inbound/authorizer.ts';
@@ -14,10 +14,10 @@ const CALLER: ConnectionAttributes = {
   sni: '',
 };
 
-function authorizerOf(policies: PolicyResource[], lacksPolicy = false): Authorizer {
+function authorizerOf(policies: PolicyResource[], lacksPolicy = false, self: SelfResource | null = null): Authorizer {
   return new Authorizer({
-    view: { meshConfig: meshConfig(), policies: () => policies, lacksPolicy },
-    config: { workload: { namespace: 'shop', labels: {} } },
+    view: { meshConfig: meshConfig(), policies: () => policies, lacksPolicy, self },
+    config: { workload: { namespace: 'shop', labels: { app: 'configured' } } },
   } as unknown as DataPlane);
 }
 
@@ -45,5 +45,22 @@ test('while a policy is missing that could not be read, nothing comes in', () =>
     null,
     null,
     'STRICT',
+  ]);
+});
+
+test('policies select by the labels that the control plane knows, and before it has told by those of the settings', () => {
+  const policies = ['configured', 'known'].map((app) =>
+    security('AuthorizationPolicy', app, { action: 'DENY', rules: [{}], selector: { matchLabels: { app } } }),
+  );
+  const deciding = (self: SelfResource | null) => {
+    const authorizer = authorizerOf(policies, false, self);
+    authorizer.refresh();
+    return authorizer.decide(CALLER)?.policy;
+  };
+  const known: SelfResource = { kind: 'Self', name: 'self', labels: { app: 'known' }, ended: false };
+  expect([deciding(null), deciding(known), deciding({ ...known, labels: {} })]).toEqual([
+    'shop/configured',
+    'shop/known',
+    null,
   ]);
 });

@@ -128,6 +128,17 @@ test('a port of a workload is known by the service that it serves, the first by 
   expect(view.serviceServing('shop/nobody', 8080)).toBeNull();
 });
 
+test('a service of another namespace that leads to a workload does not say what its ports speak', () => {
+  const view = viewOf(one, two, service('orders', { ports: [{ name: 'http', port: 80, protocol: 'http' }] }));
+  const foreign = { name: 'aaa/evil', namespace: 'aaa', addresses: [] };
+  expect(upsert(view, service('evil', foreign))).toEqual([]);
+  expect(view.protocolServed('shop/orders-1', 8080)).toBe('http');
+  expect(view.serviceServing('shop/orders-1', 8080)?.name).toBe('shop/orders');
+  view.applyDelta({ full: false, upserts: [], removes: ['Service/shop/orders'] });
+  expect(view.protocolServed('shop/orders-1', 8080)).toBeNull();
+  expect(view.serviceServing('shop/orders-1', 8080)).toBeNull();
+});
+
 describe('a destination that was looked up before', () => {
   test('is the same object while nothing that concerns it changes', () => {
     const view = viewOf(one, two, service('orders'));
@@ -359,5 +370,93 @@ describe('a resource that does not hold is rejected with what is wrong with it',
     certificate.sign(keys.privateKey);
     const pem = forge.pki.certificateToPem(certificate);
     expect(upsert(new MeshView(() => null, checkRoot), { ...bundle, roots: [pem] })[0]?.reason).toContain('not a CA');
+  });
+});
+
+describe('what the control plane says of the workload itself', () => {
+  const self = {
+    kind: 'Self',
+    name: 'self',
+    labels: { app: 'orders', '': 'x', ['__proto__']: 'y' },
+    ended: false,
+  } as const;
+
+  test('is taken whole, and counts as a change of policies and of tokens', () => {
+    const view = viewOf();
+    const { policies, tokens } = view.versions;
+    expect(view.self).toBeNull();
+    expect(upsert(view, self)).toEqual([]);
+    expect(Object.entries(view.self?.labels ?? {})).toEqual(Object.entries(self.labels));
+    expect([view.versions.policies > policies, view.versions.tokens > tokens]).toEqual([true, true]);
+  });
+
+  test('goes with a control plane that does not tell of it', () => {
+    const view = viewOf(self);
+    view.applyDelta({ full: true, upserts: [], removes: [] });
+    expect(view.self).toBeNull();
+  });
+
+  test.each([
+    ['no labels', { labels: null }],
+    ['a label that is no text', { labels: { a: 1 } }],
+    ['too many labels', { labels: Object.fromEntries(Array.from({ length: 5000 }, (_, i) => [`l${i}`, ''])) }],
+    ['no word of its end', { ended: undefined }],
+    ['another name', { name: 'other' }],
+  ])('is refused with %s', (_what, more) => {
+    const view = viewOf(self);
+    expect(upsert(view, { ...self, ...more })).toHaveLength(1);
+    expect(view.self).not.toBeNull();
+    expect(view.lacksPolicy).toBe(false);
+  });
+
+  test('leaves nothing in force where it cannot be read and nothing else is known', () => {
+    const view = viewOf();
+    upsert(view, { ...self, labels: null });
+    expect(view.lacksPolicy).toBe(true);
+    upsert(view, self);
+    expect(view.lacksPolicy).toBe(false);
+  });
+});
+
+test('a workload on its node’s network is dialled, but nobody is taken for it by that address', () => {
+  const onNode = workload('orders-1', '10.0.0.1', { protocol: 'NONE', identity: null, hostNetwork: true });
+  const view = viewOf(onNode, service('orders'));
+  expect(view.workloadAt('10.0.0.1')).toBeNull();
+  expect(view.lookupOutbound('10.0.0.1', 22).kind).toBe('unknown');
+  expect(view.service('shop/orders', 80)?.endpoints).toMatchObject([{ address: '10.0.0.1', protocol: 'NONE' }]);
+  upsert(view, workload('pod', '10.0.0.1'));
+  view.applyDelta({ full: false, upserts: [], removes: ['Workload/shop/orders-1'] });
+  expect(view.workloadAt('10.0.0.1')?.name).toBe('shop/pod');
+});
+
+describe('what lies outside the registry', () => {
+  const outside = service('example.com', {
+    addresses: [],
+    endpoints: [],
+    passthrough: ['192.0.2.0/24', '2001:db8::1'],
+  });
+
+  test.each([
+    ['192.0.2.7', 80, true],
+    ['192.0.2.7', 443, false],
+    ['192.0.3.7', 80, false],
+    ['::ffff:192.0.2.7', 80, true],
+    ['2001:db8::1', 80, true],
+    ['2001:db8::2', 80, false],
+  ])('%s port %d may be reached as a service says: %s', (ip, port, expected) => {
+    expect(viewOf(outside).mayPass(ip, port)).toBe(expected);
+  });
+
+  test('is closed again with its service', () => {
+    const view = viewOf(outside);
+    upsert(view, service('example.com', { addresses: [], endpoints: [] }));
+    expect(view.mayPass('192.0.2.7', 80)).toBe(false);
+    upsert(view, outside);
+    view.applyDelta({ full: false, upserts: [], removes: ['Service/shop/example.com'] });
+    expect(view.mayPass('192.0.2.7', 80)).toBe(false);
+  });
+
+  test('is not opened by what is no block', () => {
+    expect(upsert(viewOf(), { ...outside, passthrough: ['everywhere'] })).toHaveLength(1);
   });
 });

@@ -1,6 +1,7 @@
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
+import type { Resource, SelfResource } from '../../../mesh/resources.ts';
 import { App, Client, echoApp, ping } from '../../support/apps.ts';
 import { eventually, within } from '../../support/eventually.ts';
 import { foreignAuthority, type Signer } from '../../support/forge.ts';
@@ -239,4 +240,31 @@ test('a certificate that cannot be used leaves the one before in force, and late
   await ping(pair.client.upstream);
   await eventually(() => pair.client.errors.length > errors, { what: 'the error to be told' });
   pair.client.errors.length = 0;
+});
+
+test('labels that change are like policies that change: live connections are decided again', async () => {
+  const pair = await mesh([await echo()]);
+  const self = (labels: SelfResource['labels']): Resource => ({ kind: 'Self', name: 'self', labels, ended: false });
+  const locked: Resource = {
+    kind: 'AuthorizationPolicy',
+    name: 'shop/locked',
+    object: {
+      apiVersion: 'security.istio.io/v1',
+      kind: 'AuthorizationPolicy',
+      metadata: { name: 'locked', namespace: 'shop' },
+      spec: { action: 'DENY', rules: [{}], selector: { matchLabels: { tier: 'locked' } } },
+    },
+  };
+  await pair.server.push(locked);
+  const client = await live(pair);
+  await pair.server.push(self({ tier: 'open' }));
+  client.write('y');
+  expect((await client.read(1)).toString()).toBe('y');
+  await pair.server.push(self({ tier: 'locked' }));
+  await client.over();
+  await refused(pair);
+  await eventually(() => pair.server.access.length > 0, { what: 'the access log' });
+  expect(pair.server.access[0]?.detail).toContain('shop/locked');
+  await pair.server.push(self({}));
+  await live(pair);
 });

@@ -1,7 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { TLSSocket } from 'node:tls';
-import type { AckRequest, CertificateRequest, ServerMessage, StreamRequest } from '../../../../mesh/push.ts';
+import {
+  type AckRequest,
+  type CertificateRequest,
+  REPLICA_HEADER,
+  type ServerMessage,
+  type StreamRequest,
+} from '../../../../mesh/push.ts';
 import type { Resource } from '../../../../mesh/resources.ts';
 import { describeCertificate } from '../../../../mesh/x509/certificate.ts';
 import { ThrowAwayCa } from './throw-away-ca.ts';
@@ -20,13 +26,18 @@ export class FakeControlPlane {
   readonly acks: AckRequest[] = [];
   /** Proof of each certificate given: a token or `certificate`. */
   readonly proofs: string[] = [];
-  /** Tokens that may be used, once each. */
+  /** Of each of them, whether a certificate was shown on the connection. */
+  readonly certified: boolean[] = [];
+  /** Tokens that may be used, once each unless `tokensLast`. */
   readonly tokens = new Set<string>();
+  tokensLast = false;
   ttlMs = 3_600_000;
   /** What a new stream gets first. */
   greeting: (request: StreamRequest) => readonly ServerMessage[] = () => [];
   /** Set: every request is refused with it. */
   refuse: { status: number; code: string } | null = null;
+  /** As which each stream is told that this replica is reached itself. */
+  replica: string | null = null;
   readonly #server: Server;
   #port = 0;
 
@@ -108,7 +119,7 @@ export class FakeControlPlane {
 
   #certify(request: IncomingMessage, response: ServerResponse, { csr, spiffeId = '' }: CertificateRequest): void {
     const token = request.headers.authorization?.replace('Bearer ', '') ?? null;
-    if (token !== null && !this.tokens.delete(token)) {
+    if (token !== null && !(this.tokensLast ? this.tokens.has(token) : this.tokens.delete(token))) {
       answer(response, 401, { error: 'no such token', code: 'token-used' });
       return;
     }
@@ -117,6 +128,7 @@ export class FakeControlPlane {
       return;
     }
     this.proofs.push(token ?? 'certificate');
+    this.certified.push(clientCertificate(request) !== null);
     const now = Date.now();
     answer(response, 200, this.ca.sign(csr, spiffeId, now - 1000, now + this.ttlMs));
   }
@@ -127,7 +139,8 @@ export class FakeControlPlane {
       answer(response, 401, { error: 'no certificate', code: 'unauthenticated' });
       return;
     }
-    response.writeHead(200, { 'content-type': 'application/x-ndjson' });
+    const replica = this.replica === null ? {} : { [REPLICA_HEADER]: this.replica };
+    response.writeHead(200, { 'content-type': 'application/x-ndjson', ...replica });
     response.flushHeaders();
     this.streams.push({ request: body, serial: certificate.serial, response });
     for (const message of this.greeting(body)) response.write(`${JSON.stringify(message)}\n`);

@@ -9,6 +9,8 @@ import type { FromWorker, ToWorker, WorkerStart } from '../../../../proxy/worker
 const { config, port, counters } = workerData as WorkerStart;
 const slots = new Float64Array(counters);
 const diary = process.env.FAKE_WORKER_DIARY;
+/** How many connections the application has open. */
+const open = Number(process.env.FAKE_WORKER_OPEN ?? 0);
 const post = (message: FromWorker): void => port.postMessage(message);
 
 function postSpan(name: string): void {
@@ -34,7 +36,8 @@ port.on('message', (message: ToWorker) => {
       return;
     }
     case 'query':
-      post({ type: 'reply', id: message.id, data: [{ what: message.what }] });
+      if (message.what === 'load') post({ type: 'reply', id: message.id, data: { inbound: 0, outbound: open } });
+      else post({ type: 'reply', id: message.id, data: [{ what: message.what }] });
       return;
     case 'drain':
       if (config.tracing !== null) postSpan('last');

@@ -13,7 +13,10 @@ export const TOKEN = 'ptk_a-join-token-that-must-not-show';
 
 const WITH_FAKE_WORKER = [fileURLToPath(new URL('./run-sidecar.ts', import.meta.url))];
 
-/** A sidecar with its files in a directory of its own; by default `run-sidecar.ts`. */
+/**
+ * A sidecar with its files in a directory of its own; by default `run-sidecar.ts`. The settings are in a file whose path is added to the command, or
+ * where that ends in `env:NAME` in the environment.
+ */
 export class SidecarProcess {
   readonly directory = mkdtempSync(join(tmpdir(), 'postern-sidecar-'));
   readonly ports: { admin: number; metrics: number; health: number; inbound: number };
@@ -22,7 +25,7 @@ export class SidecarProcess {
 
   private constructor(
     ports: SidecarProcess['ports'],
-    settings: object,
+    settings: { readonly controlPlane: Readonly<Record<string, unknown>> },
     environment: Record<string, string>,
     ca: string,
     command: readonly string[],
@@ -30,11 +33,23 @@ export class SidecarProcess {
     this.ports = ports;
     writeFileSync(join(this.directory, 'ca.pem'), ca);
     writeFileSync(join(this.directory, 'token'), `${TOKEN}\n`);
-    writeFileSync(join(this.directory, 'proxy.yaml'), JSON.stringify(settings));
-    this.child = Child.start('sidecar', process.execPath, [...command, join(this.directory, 'proxy.yaml')], {
+    const variable = /^env:(.+)$/.exec(command.at(-1) ?? '')?.[1];
+    const file = join(this.directory, 'proxy.yaml');
+    if (variable === undefined) writeFileSync(file, JSON.stringify(settings));
+    this.child = Child.start('sidecar', process.execPath, variable === undefined ? [...command, file] : command, {
       FAKE_WORKER_DIARY: this.#diary,
+      ...(variable === undefined ? {} : { [variable]: JSON.stringify(this.#absolute(settings)) }),
       ...environment,
     });
+  }
+
+  /** Settings that no file stands beside. */
+  #absolute({ controlPlane, ...others }: { readonly controlPlane: Readonly<Record<string, unknown>> }): object {
+    const place = ([key, value]: [string, unknown]) => [
+      key,
+      key.endsWith('File') ? join(this.directory, String(value)) : value,
+    ];
+    return { ...others, controlPlane: Object.fromEntries(Object.entries(controlPlane).map(place)) };
   }
 
   static async start(
