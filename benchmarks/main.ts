@@ -4,6 +4,8 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { EXIT, messageOf, PosternError } from '../mesh/errors.ts';
 import type { Progress } from './lib/rounds.ts';
 import { Workbench } from './lib/workbench.ts';
+import { FULL_CLUSTER, measureCluster, QUICK_CLUSTER } from './suites/cluster.ts';
+import { formatCluster, jsonCluster } from './suites/cluster-report.ts';
 import { measureHttp } from './suites/http.ts';
 import { FULL_HTTP, QUICK_HTTP } from './suites/http-plan.ts';
 import { formatHttp, jsonHttp, reportHttp } from './suites/http-report.ts';
@@ -37,6 +39,11 @@ const SUITES: { readonly [name: string]: Suite } = {
     const report = reportPolicy(await measurePolicy(plan, signal, progress));
     return { text: formatPolicy(report), json: jsonPolicy(report) };
   },
+  cluster: (options, signal, progress) =>
+    onWorkbench(signal, async (bench) => {
+      const measured = await measureCluster(bench, planOf(options, FULL_CLUSTER, QUICK_CLUSTER), progress);
+      return { text: formatCluster(measured), json: jsonCluster(measured) };
+    }),
 };
 
 interface Options {

@@ -12,6 +12,7 @@ export const COMMANDS: { readonly [name: string]: () => Promise<CommandModule> }
   proxy: () => import('./commands/proxy.ts'),
   'control-plane': () => import('./commands/control-plane.ts'),
   drain: () => import('./commands/drain.ts'),
+  wait: () => import('./commands/wait.ts'),
   status: () => import('./commands/status.ts'),
   validate: () => import('./commands/validate.ts'),
   authn: () => import('./commands/authn.ts'),
@@ -20,4 +21,8 @@ export const COMMANDS: { readonly [name: string]: () => Promise<CommandModule> }
   ca: () => import('./commands/ca.ts'),
   revoke: () => import('./commands/revoke.ts'),
   intercept: () => import('./commands/intercept.ts'),
+  inject: () => import('./commands/inject.ts'),
+  install: () => import('./commands/install.ts'),
+  uninstall: () => import('./commands/uninstall.ts'),
+  check: () => import('./commands/check.ts'),
 };

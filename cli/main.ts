@@ -1,15 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { Command, CommanderError } from 'commander';
 import { EXIT, PosternError } from '../mesh/errors.ts';
+import { ownVersion } from '../mesh/version.ts';
 import { COMMANDS } from './commands.ts';
-
-function version(): string {
-  const manifest: { readonly version: string } = JSON.parse(
-    readFileSync(new URL('../package.json', import.meta.url), 'utf8'),
-  );
-  return manifest.version;
-}
 
 /** Usage errors are thrown, not exited on: `fail` below decides every exit code. Subcommands inherit that. */
 function createProgram(): Command {
@@ -17,7 +10,7 @@ function createProgram(): Command {
     .description(
       'A service-mesh sidecar and its control plane: identity, mutual TLS and authorization for every TCP hop.',
     )
-    .version(version())
+    .version(ownVersion())
     .helpCommand(true)
     .showHelpAfterError('(--help shows how)')
     .exitOverride();

@@ -68,6 +68,8 @@ const renderRoot = (root: RootDescription): string[] => [
   `  SHA-256        ${root.fingerprint}`,
   `  serial         ${root.serial}`,
   `  valid          ${root.notBefore} to ${root.notAfter}`,
-  `  intermediate   ${root.intermediate.serial}, to ${root.intermediate.notAfter}`,
+  ...(root.intermediate === null
+    ? []
+    : [`  intermediate   ${root.intermediate.serial}, to ${root.intermediate.notAfter}`]),
   `  last leaf      ${root.leavesExpireBy ?? 'none issued'}`,
 ];

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { Revocation } from '../../control-plane/ca/revocations.ts';
+import type { Revocation } from '../../control-plane/ca/revocation.ts';
 import { EXIT, PosternError } from '../../mesh/errors.ts';
 
 interface RevokeOptions {

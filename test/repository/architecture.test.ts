@@ -7,6 +7,7 @@ import { findCycles, type Import, importsOf, ROOT, repositoryImports } from './s
 const RANKS: readonly (readonly string[])[] = [
   ['mesh/'],
   ['policy/'],
+  ['kubernetes/'],
   ['proxy/worker/messages.ts'],
   ['proxy/native/'],
   ['proxy/reactor/'],
@@ -20,6 +21,8 @@ const RANKS: readonly (readonly string[])[] = [
   ['proxy/control/', 'proxy/intercept/', 'control-plane/'],
   ['proxy/main.ts'],
   ['cli/'],
+  // The stand-in for a cluster serves tests and benchmarks alike.
+  ['test/support/kubernetes/'],
   ['demo/', 'benchmarks/', 'scripts/'],
   ['test/'],
 ];
@@ -81,7 +84,7 @@ describe('what a room may know', () => {
     expect(described(strangers)).toEqual([]);
   });
 
-  test.each(['yaml', 'commander', 'undici'])('the running sidecar does not load %s', (heavy) => {
+  test.each(['yaml', 'commander', 'undici', 'node:http'])('the running sidecar does not load %s', (heavy) => {
     const loaded = new Set(['cli/sidecar/entry.ts']);
     for (const file of loaded)
       for (const { from, to, typeOnly } of imports) if (from === file && !typeOnly) loaded.add(to);

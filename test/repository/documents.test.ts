@@ -11,7 +11,7 @@ const allMatches = (text: string, pattern: RegExp): readonly string[] =>
   [...text.matchAll(pattern)].map(([, match = '']) => match);
 
 /** Paths in code spans that begin in one of the repository's own folders. `<placeholders>` and globs name no file. */
-const ROOMS = 'mesh|policy|proxy|control-plane|cli|demo|benchmarks|test|manifests|scripts|bin|\\.ci';
+const ROOMS = 'mesh|policy|kubernetes|proxy|control-plane|cli|demo|docs|benchmarks|test|manifests|scripts|bin|\\.ci';
 const PATH_IN_CODE = new RegExp(`\`((?:${ROOMS})/[\\w./-]*)\``, 'g');
 
 describe.each(documents)('$path', ({ path, text }) => {
