@@ -183,6 +183,22 @@ networkNamespaceTests('a mesh whose traffic is intercepted', () => {
     mesh.editManifest('mesh.yaml', config('REGISTRY_ONLY'));
     await eventually(async () => !(await outside()), { what: 'REGISTRY_ONLY to be in force', everyMs: 100 });
     expect(await mesh.answers('frontend', VIRTUAL_IP, 80)).toBe(true);
+    const entry = (port: number): string =>
+      JSON.stringify({
+        apiVersion: 'networking.istio.io/v1',
+        kind: 'ServiceEntry',
+        metadata: { name: 'outside', namespace: 'shop' },
+        spec: {
+          hosts: ['outside.example.com'],
+          addresses: [`${mesh.host('outside').ipv4}/32`],
+          ports: [{ number: port, name: 'tcp', protocol: 'TCP' }],
+          resolution: 'NONE',
+        },
+      });
+    mesh.editManifest('entry.yaml', entry(9090));
+    await eventually(outside, { what: 'the ServiceEntry to let through', everyMs: 100 });
+    mesh.editManifest('entry.yaml', entry(9091));
+    await eventually(async () => !(await outside()), { what: 'another port not to be let through', everyMs: 100 });
     mesh.editManifest('mesh.yaml', config('ALLOW_ANY'));
     await eventually(outside, { what: 'ALLOW_ANY to be in force', everyMs: 100 });
   });

@@ -1,4 +1,13 @@
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,8 +18,18 @@ import type { AccessLogLine } from './sidecar.ts';
 
 const POSTERN = fileURLToPath(new URL('../../bin/postern', import.meta.url));
 const TOOL = fileURLToPath(new URL('./tcp-tool.ts', import.meta.url));
-/** Everything runs as root in these namespaces: what the sidecar dials is known by its packet mark. */
+/** Everything runs as root in these namespaces but for pods' sidecars: what the sidecar dials is known by its packet mark. */
 const MARK = 1337;
+/** Of a pod's sidecar. */
+const USER_ID = 1337;
+
+/** As the kubelet starts a sidecar's container: nothing can be written, no capability, no environment but its settings. */
+const AS_IN_A_POD = `set -e
+awk '{print $5}' /proc/self/mountinfo | sort -u | while read -r at; do mount -o remount,bind,ro "$at"; done
+cd /
+identity="--reuid ${USER_ID} --regid ${USER_ID} --clear-groups --inh-caps -all --bounding-set -all --no-new-privs"
+exec setpriv $identity env -i PATH=/usr/bin:/bin POSTERN_CONFIG="$POSTERN_CONFIG" "$@"
+`;
 
 export interface CallResult {
   readonly answer: string;
@@ -22,6 +41,11 @@ export interface TlsFacts {
   readonly cert?: string;
   readonly key?: string;
   readonly servername?: string;
+}
+
+export interface InterceptedMeshOptions {
+  /** Sidecars run as containers of pods do, with these further settings; needs root. */
+  readonly pods?: { readonly [key: string]: unknown };
 }
 
 /** A mesh whose workloads stand each in a network namespace with redirection, as pods do, and one host outside of it. */
@@ -45,13 +69,14 @@ export class InterceptedMesh {
     name: string,
     workloads: readonly string[],
     manifests: { readonly [file: string]: string },
+    options: InterceptedMeshOptions = {},
   ): Promise<InterceptedMesh> {
     const mesh = new InterceptedMesh(await MeshNetwork.create({ name }));
     try {
       for (const [file, text] of Object.entries(manifests)) mesh.editManifest(file, text);
       for (const host of ['cp', 'outside', ...workloads]) mesh.hosts.set(host, await mesh.network.addHost(host));
       await mesh.#startControlPlane();
-      await Promise.all(workloads.map((workload) => mesh.#startWorkload(workload)));
+      await Promise.all(workloads.map((workload) => mesh.#startWorkload(workload, options.pods ?? null)));
       return mesh;
     } catch (error) {
       await mesh.stop();
@@ -178,7 +203,39 @@ export class InterceptedMesh {
     });
   }
 
-  async #startWorkload(name: string): Promise<void> {
+  async #startSidecar(name: string, config: object): Promise<Child> {
+    const file = join(this.directory, `${name}.yaml`);
+    writeFileSync(file, JSON.stringify(config));
+    await this.#postern(name, 'intercept', 'apply', ...BY_MARK);
+    return this.start(name, POSTERN, 'proxy', '--config', file);
+  }
+
+  async #startPod(name: string, config: object): Promise<Child> {
+    await this.#postern(name, 'intercept', 'apply', ...BY_USER);
+    const argv = ['unshare', '--mount', '--propagation', 'private', 'sh', '-c', AS_IN_A_POD, 'sh', POSTERN];
+    const env = { ...process.env, POSTERN_CONFIG: JSON.stringify(config) };
+    const started = this.host(name).exec([...argv, 'proxy', '--config', 'env:POSTERN_CONFIG'], { env });
+    const child = new Child(`pod ${name}`, started);
+    this.#children.push(child);
+    return child;
+  }
+
+  /** What a sidecar that is not root must read. @returns the path of the roots */
+  #openToAll(token: string): string {
+    const roots = join(this.directory, 'roots.pem');
+    copyFileSync(join(this.dataDir, 'ca.pem'), roots);
+    for (const file of [roots, token]) chmodSync(file, 0o644);
+    chmodSync(this.directory, 0o755);
+    return roots;
+  }
+
+  sidecar(workload: string): Child {
+    const child = this.#sidecars.get(workload);
+    if (child === undefined) throw new Error(`no workload ${workload}`);
+    return child;
+  }
+
+  async #startWorkload(name: string, pod: InterceptedMeshOptions['pods'] | null): Promise<void> {
     const token = join(this.directory, `${name}.token`);
     const identity = ['--namespace', 'shop', '--service-account', name];
     await this.#postern('cp', 'token', 'create', ...identity, '--data-dir', this.dataDir, '--output', token);
@@ -189,24 +246,20 @@ export class InterceptedMesh {
         namespace: 'shop',
         serviceAccount: name,
         labels: { app: name },
-        addresses: [ipv4, ipv6],
+        addresses: pod === null ? [ipv4, ipv6] : `${ipv4},${ipv6}`,
       },
       controlPlane: {
         address: `https://${this.host('cp').ipv4}:15012`,
-        caFile: join(this.dataDir, 'ca.pem'),
+        caFile: pod === null ? join(this.dataDir, 'ca.pem') : this.#openToAll(token),
         joinTokenFile: token,
       },
       inbound: { listen: '[::]:15006', tunnel: '[::]:15008' },
-      outbound: { listen: '[::]:15001', mark: MARK },
+      outbound: { listen: '[::]:15001', ...(pod === null ? { mark: MARK } : {}) },
       drainTimeout: '1s',
       limits: { peekTimeout: '1s', handshakeTimeout: '2s' },
+      ...pod,
     };
-    const file = join(this.directory, `${name}.yaml`);
-    writeFileSync(file, JSON.stringify(config));
-    // The mark is on what the data plane dials; what the control thread dials is known by its port.
-    const exempt = ['--uid', 'none', '--gid', 'none', '--mark', String(MARK), '--exclude-outbound-ports', '15012'];
-    await this.#postern(name, 'intercept', 'apply', ...exempt);
-    const child = this.start(name, POSTERN, 'proxy', '--config', file);
+    const child = await (pod === null ? this.#startSidecar(name, config) : this.#startPod(name, config));
     this.#sidecars.set(name, child);
     const ready = async (): Promise<boolean> => {
       const probe = this.start(name, process.execPath, '-e', READY);
@@ -220,6 +273,9 @@ export class InterceptedMesh {
   }
 }
 
+/** Marked ones are the data plane's connections; the control thread's are known by their port. */
+const BY_MARK = ['--uid', 'none', '--gid', 'none', '--mark', String(MARK), '--exclude-outbound-ports', '15012'];
+const BY_USER = ['--uid', String(USER_ID), '--gid', String(USER_ID)];
 const READY = `fetch('http://127.0.0.1:15021/healthz/ready').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))`;
 
 /** Whether the control plane has not given up. */
