@@ -2,10 +2,26 @@ import type { Server } from 'node:net';
 import { EXIT, messageOf, PosternError } from '../mesh/errors.ts';
 import { formatListenAddress, type ListenAddress } from './addresses.ts';
 
+/** What `[::]` stands for on a machine whose kernel has no IPv6: all addresses that there are. */
+const WITHOUT_IPV6 = '0.0.0.0';
+
 /** Binds a server. @throws PosternError ERR_LISTEN that names `setting`, the one to be changed. */
-export function listenOn(server: Server, listen: ListenAddress, setting: string): Promise<void> {
+export async function listenOn(server: Server, listen: ListenAddress, setting: string): Promise<void> {
+  try {
+    await bind(server, listen);
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    const hasNoIpv6 = 'code' in error && error.code === 'EAFNOSUPPORT' && listen.address === '::';
+    if (!hasNoIpv6) throw listenError(error, listen, setting);
+    await bind(server, { ...listen, address: WITHOUT_IPV6 }).catch((second: Error) => {
+      throw listenError(second, listen, setting);
+    });
+  }
+}
+
+function bind(server: Server, listen: ListenAddress): Promise<void> {
   return new Promise((resolve, reject) => {
-    const fail = (error: Error) => reject(listenError(error, listen, setting));
+    const fail = (error: Error) => reject(error);
     server.once('error', fail);
     server.listen(listen.port, listen.address, () => {
       server.off('error', fail);

@@ -18,7 +18,7 @@ export function adminUrl({ config, admin }: { readonly config?: string; readonly
   }
   const file = config ?? (existsSync(DEFAULT_CONFIG) ? DEFAULT_CONFIG : null);
   const listen = file === null ? DEFAULTS.adminListen : loadControlPlaneConfig(file).adminListen;
-  const address = { '0.0.0.0': '127.0.0.1', '::': '::1' }[listen.address] ?? listen.address;
+  const address = { '0.0.0.0': '127.0.0.1', '::': '127.0.0.1' }[listen.address] ?? listen.address;
   return new URL(`http://${formatListenAddress({ ...listen, address })}`);
 }
 

@@ -41,7 +41,7 @@ export class Webhooks {
         inject: injectWebhook({
           settings,
           version: ownVersion(),
-          namespaceLabels: (namespace) => labels.of(namespace),
+          namespaceLabels: (namespace, how) => labels.of(namespace, how),
         }),
         validate: validateWebhook({ meshConfigs }),
       },

@@ -38,8 +38,12 @@ export class AddressBook {
   isShared(workload: KnownWorkload): boolean {
     return (
       workload.hostNetwork ||
-      workload.addresses.some((address) => this.isNode(address) || (this.#lent.get(address) ?? workload) !== workload)
+      workload.addresses.some((address) => this.isNode(address) || this.#holderOf(address, workload) !== workload)
     );
+  }
+
+  #holderOf(address: string, otherwise: KnownWorkload): KnownWorkload {
+    return this.#owners.get(address) ?? this.#lent.get(address) ?? otherwise;
   }
 }
 

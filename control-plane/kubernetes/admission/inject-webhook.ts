@@ -1,6 +1,7 @@
-import { inject } from '../../../kubernetes/injection/inject.ts';
+import { type Injection, inject } from '../../../kubernetes/injection/inject.ts';
 import { diff, jsonPatch } from '../../../kubernetes/injection/json-patch.ts';
-import type { InjectionSettings } from '../../../kubernetes/injection/types.ts';
+import { INJECTED, type InjectionSettings } from '../../../kubernetes/injection/types.ts';
+import type { JsonObject } from '../../../policy/types.ts';
 import { ApiError } from '../../api-error.ts';
 import { type AdmissionAnswer, type AdmissionRequest, ALLOWED, findingText } from './admission-review.ts';
 import type { Reviewed } from './webhook-server.ts';
@@ -9,11 +10,11 @@ export interface InjectWebhookOptions {
   readonly settings: InjectionSettings;
   /** Postern's version, for the status annotation of pods. */
   readonly version: string;
-  /** Labels of a namespace as they are now; null where it is not known (yet). May ask the API server: within a few seconds. */
-  readonly namespaceLabels: (
-    namespace: string,
-  ) => { readonly [key: string]: string } | null | Promise<{ readonly [key: string]: string } | null>;
+  /** Labels of a namespace; null where they are not known (yet). `fresh`: what the API server says now, within a few seconds. */
+  readonly namespaceLabels: (namespace: string, options: { readonly fresh: boolean }) => Promise<Labels | null>;
 }
+
+type Labels = { readonly [key: string]: string };
 
 /** Answers `/inject`: pods that are created get their sidecar. Whatever else is sent passes unchanged. */
 export function injectWebhook(options: InjectWebhookOptions): (request: AdmissionRequest) => Promise<Reviewed> {
@@ -22,13 +23,7 @@ export function injectWebhook(options: InjectWebhookOptions): (request: Admissio
     const isPod = kind.group === '' && kind.kind === 'Pod' && subResource === '';
     if (!isPod || operation !== 'CREATE') return { outcome: 'allowed', answer: ALLOWED };
     if (object === null) throw new ApiError(400, 'bad-request', 'request.object is missing: there is no pod');
-    const namespaceLabels = await options.namespaceLabels(request.namespace);
-    // Without them it is not known whether the pod is to be in the mesh: the API server's failurePolicy decides.
-    if (namespaceLabels === null) {
-      throw new ApiError(503, 'namespace-unknown', `the labels of namespace ${request.namespace} are not known yet`);
-    }
-    const { version, settings } = options;
-    const injection = inject(object, { namespaceLabels, workload: null, version }, settings);
+    const injection = await decide(object, request.namespace, options);
     const warnings = injection.warnings.map(findingText);
     if (injection.outcome === 'skipped') return { outcome: 'skipped', answer: { ...ALLOWED, warnings } };
     if (injection.outcome === 'injected') {
@@ -44,4 +39,27 @@ export function injectWebhook(options: InjectWebhookOptions): (request: Admissio
     };
     return { outcome: 'refused', answer };
   };
+}
+
+/** @throws ApiError 503 `namespace-unknown` */
+async function decide(pod: JsonObject, namespace: string, options: InjectWebhookOptions): Promise<Injection> {
+  const { version, settings } = options;
+  const by = (namespaceLabels: Labels): Injection =>
+    inject(pod, { namespaceLabels, workload: null, version }, settings);
+  const known = requireLabels(await options.namespaceLabels(namespace, { fresh: false }), namespace);
+  const injection = by(known);
+  // The API server asks only for pods of namespaces that are enabled, or that ask themselves: what is known may be behind, and NEVER does a pod start
+  // outside of the mesh for that.
+  if (injection.outcome !== 'skipped' || isEnabled(known)) return injection;
+  return by(requireLabels(await options.namespaceLabels(namespace, { fresh: true }), namespace));
+}
+
+function isEnabled(labels: Labels): boolean {
+  return [INJECTED.injectKey, 'istio-injection'].some((key) => Object.hasOwn(labels, key) && labels[key] === 'enabled');
+}
+
+/** Without them it is not known whether the pod is to be in the mesh: the API server's failurePolicy decides. */
+function requireLabels(labels: Labels | null, namespace: string): Labels {
+  if (labels !== null) return labels;
+  throw new ApiError(503, 'namespace-unknown', `the labels of namespace ${namespace} are not known yet`);
 }

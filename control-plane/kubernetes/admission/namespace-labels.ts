@@ -36,10 +36,12 @@ export class NamespaceLabels {
     this.#rate = new RateLimit(BURST, PER_SECOND, options.now);
   }
 
-  /** Null where that cannot be found out now. @throws KubernetesError for what is wrong with our asking */
-  async of(namespace: string): Promise<Labels | null> {
+  /**
+   * Null where that cannot be found out now. @param fresh asks in any case. @throws KubernetesError for what is wrong with our asking
+   */
+  async of(namespace: string, { fresh }: { readonly fresh: boolean }): Promise<Labels | null> {
     const { api, known } = this.#options;
-    const labels = known(namespace);
+    const labels = fresh ? null : known(namespace);
     if (labels !== null) return labels;
     if (!NAME.test(namespace) || !this.#rate.take('')) return null;
     try {

@@ -202,3 +202,15 @@ describe('the cost of a change', () => {
     expect(textsOf(200)).toBe(textsOf(100));
   });
 });
+
+it('of two pods at one address only the one that stays is found there', () => {
+  const leaving = podOf('a', ['10.0.0.1'], { metadata: { deletionTimestamp: '2026-01-01T00:00:00Z' } });
+  for (const manifests of [
+    [leaving, podOf('b', ['10.0.0.1'])],
+    [podOf('b', ['10.0.0.1']), leaving],
+  ]) {
+    const { workloads } = buildSnapshot({ ...SETTINGS, manifests }, null);
+    expect(workloads.get('shop/a')?.hostNetwork).toBe(true);
+    expect(workloads.get('shop/b')?.hostNetwork).toBeUndefined();
+  }
+});

@@ -22,6 +22,8 @@ export class TestWebhooks {
     ['shop', { 'postern.dev/inject': 'enabled' }],
     ['plain', {}],
   ]);
+  /** Labels as they were before, where what is known is behind. */
+  readonly behind = new Map<string, { readonly [key: string]: string }>();
   meshConfigs: readonly string[] = [];
   /** Thrown when labels are asked for. */
   fault: Error | null = null;
@@ -34,8 +36,10 @@ export class TestWebhooks {
     const inject = injectWebhook({
       settings: SETTINGS,
       version: '0.1.0',
-      namespaceLabels: async (namespace) => {
+      namespaceLabels: async (namespace, { fresh }) => {
         if (this.fault !== null) throw this.fault;
+        const known = fresh ? undefined : this.behind.get(namespace);
+        if (known !== undefined) return known;
         return this.namespaces.get(namespace) ?? null;
       },
     });

@@ -45,6 +45,13 @@ describe('/inject', () => {
     expect(webhooks.reviews.map(({ outcome }) => outcome)).toEqual(['skipped']);
   });
 
+  test('injects a pod of a namespace that was enabled a moment ago, whatever was known of it', async () => {
+    webhooks.behind.set('shop', {});
+    const response = await webhooks.review('/inject', { object: podOf() });
+    expect(response.patch).toBeDefined();
+    expect(webhooks.reviews.map(({ outcome }) => outcome)).toEqual(['injected']);
+  });
+
   test('refuses a pod that cannot have a sidecar, saying where and why', async () => {
     const object = podOf({ metadata: { annotations: { 'postern.dev/workers': 'many' } } });
     const response = await webhooks.review('/inject', { object });
