@@ -115,11 +115,15 @@ export const FIXED = {
     maxBytes: 1024 * 1024,
     concurrency: 8,
     maxSources: 1_000,
+    maxSourcesOfOne: 100,
   },
   server: {
     maxConnections: 20_000,
     maxConnectionsPerAddress: 2_000,
     maxStreamsPerIdentity: 512,
+    /** Streams of one workload, one after the other: a burst, then so many a second. */
+    streamBurst: 30,
+    streamsPerSecond: 1,
     headersTimeoutMs: 10_000,
     requestTimeoutMs: 15_000,
     handshakeTimeoutMs: 10_000,

@@ -331,13 +331,14 @@ export class ControlPlane {
 
   #keySetKeeper(): KeySetKeeper {
     const { dataDir, jwks } = this.#config;
-    const { firstRetryMs, retryMs, keepMs, concurrency, maxSources, maxBytes } = FIXED.jwks;
+    const { firstRetryMs, retryMs, keepMs, concurrency, maxSources, maxSourcesOfOne, maxBytes } = FIXED.jwks;
     const guard = new AddressGuard(jwks.allowedAddresses);
     return new KeySetKeeper({
       fetch: ({ source, timeoutMs }, signal) => fetchKeySet(source, { guard, timeoutMs, maxBytes, signal }),
       rhythm: { refreshMs: jwks.refreshSeconds * 1000, firstRetryMs, retryMs, keepMs },
       concurrency,
       maxSources,
+      maxSourcesOfOne,
       file: new KeySetFile(dataDir, this.#log),
       onChange: () => this.#registry.changed(),
       metrics: this.#metrics,

@@ -1,4 +1,4 @@
-import { asObject, field, isAbsent } from './json.ts';
+import { asObject, field, isAbsent, isList } from './json.ts';
 import type { ManifestKind } from './kinds.ts';
 import { annotationsOf, DRY_RUN_ANNOTATION, parseGoBool, specOf } from './selection.ts';
 import type { JsonObject } from './types.ts';
@@ -15,7 +15,8 @@ export interface StandIn {
 /**
  * A policy that cannot be read may have been meant to forbid anything: an AuthorizationPolicy becomes a DENY of everything, a PeerAuthentication
  * STRICT, for the workloads that its selector names, and for all that it could select where the selector itself cannot be read. What could not have
- * forbidden anything (a dry run, an audit, an object of another kind) is left out. Of a MeshConfig what can be read stays, setting by setting.
+ * forbidden anything (a dry run, an audit, an object of another kind) is left out. Of a MeshConfig what can be read stays, setting by setting, of a Service what the mesh acts on: its callers would
+ * reach it in plaintext where nobody knew it.
  *
  * @param object not admissible, with the metadata of an object that the API server stores
  */
@@ -23,6 +24,7 @@ export function standInFor(kind: ManifestKind, object: JsonObject): StandIn {
   if (kind === 'AuthorizationPolicy') return denyAll(object);
   if (kind === 'PeerAuthentication') return strict(object);
   if (kind === 'MeshConfig') return readableSettings(object);
+  if (kind === 'Service') return knownFields(object);
   return { object: null, consequence: 'until it is put right it is left out' };
 }
 
@@ -55,7 +57,8 @@ function readableSettings(object: JsonObject): StandIn {
   const readable = Object.entries(spec ?? {}).filter(([name, value]) => isReadable({ [name]: value }));
   const kept = Object.fromEntries(readable);
   const isLost = (name: string): boolean => !Object.hasOwn(kept, name) && !isAbsent(field(spec, name));
-  const denies = (spec === null && !isAbsent(field(object, 'spec'))) || isLost('defaultAction') || isLost('rootNamespace');
+  const denies =
+    (spec === null && !isAbsent(field(object, 'spec'))) || isLost('defaultAction') || isLost('rootNamespace');
   const closes = isLost('outboundTrafficPolicy');
   return {
     object: policy(object, {
@@ -65,6 +68,24 @@ function readableSettings(object: JsonObject): StandIn {
     }),
     consequence: `until it is put right, only its settings that are admissible count${denies ? ', and defaultAction is DENY' : ''}${closes ? ', and outboundTrafficPolicy is REGISTRY_ONLY' : ''}`,
   };
+}
+
+const SERVICE_FIELDS = ['clusterIP', 'clusterIPs', 'type', 'externalName', 'selector', 'ports'];
+const SERVICE_PORT_FIELDS = ['name', 'port', 'targetPort', 'protocol', 'appProtocol'];
+
+/** A later Kubernetes may have fields whose names are close to those that are known. */
+function knownFields(object: JsonObject): StandIn {
+  const spec = picked(specOf(object), SERVICE_FIELDS);
+  const ports = field(spec, 'ports');
+  const known = isList(ports) ? ports.map((port) => picked(asObject(port), SERVICE_PORT_FIELDS)) : ports;
+  const standIn = { ...object, spec: { ...spec, ...(known === undefined ? {} : { ports: known }) } };
+  if (validateObject(standIn).some(({ severity }) => severity === 'error'))
+    return { object: null, consequence: 'until it is put right it is left out' };
+  return { object: standIn, consequence: 'until it is put right, only the fields that the mesh acts on count' };
+}
+
+function picked(object: JsonObject | null, names: readonly string[]): JsonObject {
+  return Object.fromEntries(Object.entries(object ?? {}).filter(([name]) => names.includes(name)));
 }
 
 /** Whether it says plainly that it denies nothing. */

@@ -87,13 +87,13 @@ function checkMissing(facts: Facts, report: Report): void {
   const asked = lacking.filter((pod) => !byAnnotation.includes(pod));
   if (asked.length > 0) {
     report.warning(
-      `${counted(asked.length, 'pod')} should have a sidecar and were made before: ${listed(asked.map(placeOf))}`,
+      `pods were made before they were to have a sidecar, and have none: ${listed(asked.map(placeOf))}`,
       'restart them: kubectl -n NAMESPACE rollout restart deployment,statefulset,daemonset',
     );
   }
   if (byAnnotation.length > 0) {
     report.warning(
-      `${counted(byAnnotation.length, 'pod')} ask for a sidecar by annotation alone, which the API server does not select by: ${listed(byAnnotation.map(placeOf))}`,
+      `pods ask for a sidecar by annotation alone, by which the API server does not select: ${listed(byAnnotation.map(placeOf))}`,
       `write ${INJECTED.injectKey}: enabled as a label, of the pod template or of the namespace`,
     );
   }
@@ -130,7 +130,7 @@ function checkVersions(facts: Facts, report: Report): void {
   }
   for (const [other, places] of others) {
     report.warning(
-      `${counted(places.length, 'pod')} have a sidecar of ${other}, new ones get ${image}: ${listed(places)}`,
+      `pods have sidecars of ${other}, new ones get ${image}: ${listed(places)}`,
       'restart them when it suits: kubectl -n NAMESPACE rollout restart deployment,statefulset,daemonset',
     );
   }
@@ -149,7 +149,8 @@ function checkReady(facts: Facts, report: Report): void {
       `see kubectl -n ${namespaceOf(pod)} describe pod ${nameOf(pod)}, and logs -c ${INJECTED.sidecar}`,
     );
   }
-  if (report.findings.length === 0) report.ok(`${counted(count, 'pod')} with sidecars, which are ready`);
+  if (report.findings.length === 0)
+    report.ok(count === 0 ? 'there are no sidecars yet' : `${counted(count, 'sidecar')}, all ready`);
 }
 
 /** Null where what we have put into the pod is ready; the application's own troubles are not ours. */

@@ -3,7 +3,7 @@ import { pathText, selects, validateObject } from '../../policy/index.ts';
 import { asString, field } from '../../policy/json.ts';
 import { selectorLabels } from '../../policy/selection.ts';
 import type { JsonObject } from '../../policy/types.ts';
-import { check, type Facts, listed, type Report } from './facts.ts';
+import { check, counted, type Facts, listed, type Report } from './facts.ts';
 import { isAlive, isInjected, labelsOf, namespaceOf, namespacesWithSidecars, placeOf } from './pods.ts';
 import { rootNamespaceOf } from './settings.ts';
 
@@ -31,7 +31,7 @@ function checkValid(facts: Facts, report: Report): void {
       'put it right: postern validate says the same of its file',
     );
   }
-  if (report.findings.length === 0) report.ok(`${policies.length} policies and mesh objects, all admissible`);
+  if (report.findings.length === 0) report.ok(`${counted(policies.length, 'object')} of the mesh, all admissible`);
 }
 
 function checkSelecting(facts: Facts, report: Report): void {

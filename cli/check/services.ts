@@ -1,7 +1,7 @@
 import { portProtocol } from '../../control-plane/registry/port-protocol.ts';
 import { objectsIn } from '../../kubernetes/injection/pod.ts';
 import { asObject, asString, field } from '../../policy/json.ts';
-import { check, counted, type Facts, listed, type Report } from './facts.ts';
+import { check, type Facts, listed, type Report } from './facts.ts';
 import { namespaceOf, namespacesWithSidecars, placeOf } from './pods.ts';
 
 export const SERVICE_CHECKS = [check('service-ports', 'after', checkPorts)];
@@ -26,7 +26,7 @@ function checkPorts(facts: Facts, report: Report): void {
     return;
   }
   report.warning(
-    `${counted(unnamed.length, 'port')} of services do not say what they carry, and are guessed at: ${listed(unnamed)}`,
+    `ports of services do not say what they carry, and are guessed at: ${listed(unnamed)}`,
     'set appProtocol, or begin the name with the protocol: http-api, grpc-orders, tcp-database',
   );
 }

@@ -24,6 +24,8 @@ export interface KeySetKeeperOptions {
   readonly concurrency: number;
   /** More are not fetched: their tokens are refused. */
   readonly maxSources: number;
+  /** Of which so many for one namespace: whoever names many must not take them from others. */
+  readonly maxSourcesOfOne: number;
   readonly file: Pick<KeySetFile, 'load' | 'save'>;
   /** What `texts` gives has changed. */
   readonly onChange: () => void;
@@ -74,21 +76,26 @@ export class KeySetKeeper {
 
   /** What is needed from now on; the rest is forgotten. */
   want(sources: ReadonlyMap<string, WantedSource>): void {
+    const { log, maxSources, maxSourcesOfOne } = this.#options;
+    const shares = new Shares(maxSourcesOfOne);
     for (const [name, kept] of this.#kept) {
-      if (isSame(kept.wanted, sources.get(name))) continue;
+      const wanted = sources.get(name);
+      if (wanted !== undefined && isSame(kept.wanted, wanted) && shares.take(wanted.namespaces)) {
+        kept.wanted = wanted;
+        continue;
+      }
       if (kept.timer !== null) clearTimeout(kept.timer);
       this.#kept.delete(name);
     }
     let tooMany = 0;
     for (const [name, wanted] of sources) {
-      const kept = this.#kept.get(name);
-      if (kept !== undefined) kept.wanted = wanted;
-      else if (this.#kept.size < this.#options.maxSources) this.#begin(name, wanted);
+      if (this.#kept.has(name)) continue;
+      if (this.#kept.size < maxSources && shares.take(wanted.namespaces)) this.#begin(name, wanted);
       else tooMany++;
     }
     if (tooMany > 0) {
-      const { log, maxSources } = this.#options;
-      log.error({ tooMany }, `more than ${maxSources} sources of keys are named: the tokens of the rest are refused`);
+      const bound = `more than ${maxSources} sources of keys are named, or more than ${maxSourcesOfOne} by one namespace`;
+      log.error({ tooMany }, `${bound}: the tokens of the rest are refused`);
     }
     // Only for those that were wanted at the start.
     this.#remembered = new Map();
@@ -215,6 +222,24 @@ export class KeySetKeeper {
 }
 
 /** Whether the keys are asked for in the same way: by URI, or by discovery for an issuer. */
-function isSame({ source }: WantedSource, other: WantedSource | undefined): boolean {
-  return other !== undefined && JSON.stringify(source) === JSON.stringify(other.source);
+function isSame({ source }: WantedSource, other: WantedSource): boolean {
+  return JSON.stringify(source) === JSON.stringify(other.source);
+}
+
+/** What namespaces have taken of something of which each has a share. */
+class Shares {
+  readonly #each: number;
+  readonly #taken = new Map<string, number>();
+
+  constructor(each: number) {
+    this.#each = each;
+  }
+
+  /** For the first of these namespaces that has any left. Whether one had. */
+  take(namespaces: readonly string[]): boolean {
+    const payer = namespaces.find((namespace) => (this.#taken.get(namespace) ?? 0) < this.#each);
+    if (payer === undefined) return false;
+    this.#taken.set(payer, (this.#taken.get(payer) ?? 0) + 1);
+    return true;
+  }
 }

@@ -7,6 +7,8 @@ import type { RemoteSource } from './fetch-key-set.ts';
 export interface WantedSource {
   readonly source: RemoteSource;
   readonly timeoutMs: number;
+  /** Of the objects that name it. */
+  readonly namespaces: readonly string[];
 }
 
 const MIN_TIMEOUT_MS = 100;
@@ -20,14 +22,15 @@ const MAX_NAME = 2048 + 64;
  */
 export function wantedSources(manifests: readonly Manifest[]): ReadonlyMap<string, WantedSource> {
   const wanted = new Map<string, WantedSource>();
-  for (const { kind, object } of manifests) {
+  for (const { kind, namespace, object } of manifests) {
     if (kind !== 'RequestAuthentication') continue;
     for (const { keys, timeoutMs } of rulesOf(object)) {
       if (keys.kind === 'inline' || keys.name.length > MAX_NAME) continue;
       const bounded = Math.min(Math.max(timeoutMs, MIN_TIMEOUT_MS), MAX_TIMEOUT_MS);
       const before = wanted.get(keys.name);
       const source = before?.source.kind === 'discovery' ? before.source : keys;
-      wanted.set(keys.name, { source, timeoutMs: Math.max(bounded, before?.timeoutMs ?? 0) });
+      const namespaces = [...new Set([...(before?.namespaces ?? []), namespace])];
+      wanted.set(keys.name, { source, timeoutMs: Math.max(bounded, before?.timeoutMs ?? 0), namespaces });
     }
   }
   return wanted;

@@ -221,8 +221,10 @@ export class ClusterPlatform implements Platform {
     return (await this.#plane?.awaitTrust(roots, signal)) ?? STARTING;
   }
 
+  /** Null too where the lease is this replica's own but no term goes on: it was started anew, or could not renew in time. */
   leader(): string | null {
-    return this.#leadership.leader;
+    const { leader, term } = this.#leadership;
+    return leader === this.#facts.pod && term === null ? null : leader;
   }
 
   async sidecarsElsewhere(): Promise<{

@@ -202,9 +202,14 @@ export class Pusher {
     end();
   }
 
-  /** By what is known of the workload in this snapshot: a pod's labels may change under an open stream. */
+  /**
+   * By what is known of the workload in this snapshot: a pod's labels may change under an open stream. The snapshot may still have an earlier pod of
+   * that name, whose labels and end are not this one's.
+   */
   #scopeOf(snapshot: Snapshot, stream: SidecarStream): Scope {
-    stream.standing = snapshot.pods.get(stream.name) ?? stream.standing;
+    const pod = snapshot.pods.get(stream.name);
+    const { podUid } = stream.registered;
+    if (pod !== undefined && (podUid === undefined || podUid === pod.uid)) stream.standing = pod;
     return this.#scopes.scopeOf(snapshot, stream.standing);
   }
 

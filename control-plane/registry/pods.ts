@@ -10,6 +10,7 @@ export interface PodObject {
   readonly workload: string;
   readonly namespace: string;
   readonly name: string;
+  readonly uid: string;
   readonly labels: { readonly [key: string]: string };
   readonly serviceAccount: string;
   /** How its ports are reached: NONE where there is no sidecar, and on the network of the node, where nothing is intercepted. */
@@ -43,6 +44,7 @@ export const readPod = memoized((manifest, spec): PodObject => {
     workload: `${namespace}/${name}`,
     namespace,
     name,
+    uid: asString(field(metadata, 'uid')) ?? '',
     labels: strings(field(metadata, 'labels')),
     serviceAccount: asString(field(spec, 'serviceAccountName')) ?? 'default',
     protocol: hostNetwork ? 'NONE' : protocolOf(stringMap(field(metadata, 'annotations'))),

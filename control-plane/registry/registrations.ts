@@ -11,6 +11,8 @@ export interface RegisteredWorkload {
   readonly identity: string;
   /** A pod's sidecar: what others are told of the workload comes from the Pod object alone, nothing where there is none. Absent: false. */
   readonly isPod?: boolean;
+  /** UID of that pod. Of a later or an earlier pod of the same name nothing counts for this sidecar. */
+  readonly podUid?: string;
 }
 
 /** What `register` hands to the stream that registered; only its holder can give the registration back. */

@@ -8,6 +8,7 @@ import { SidecarStream } from '../push/sidecar-stream.ts';
 import type { Registrations } from '../registry/registrations.ts';
 import type { Handler } from './api.ts';
 import { readJsonBody } from './body.ts';
+import { RateLimit } from './rate-limit.ts';
 import { readAckRequest, readStreamRequest } from './request-schema.ts';
 import { ResponseSink } from './response-sink.ts';
 
@@ -23,7 +24,9 @@ export interface StreamsOptions {
 /** `POST /v1/stream`: registers the workload and keeps its sidecar up to date for as long as both live. */
 export function streamHandler(options: StreamsOptions): Handler {
   const { pusher, registrations, admission } = options;
-  const maxStreams = options.maxStreamsPerIdentity ?? FIXED.server.maxStreamsPerIdentity;
+  const { streamBurst, streamsPerSecond, maxStreamsPerIdentity } = FIXED.server;
+  const maxStreams = options.maxStreamsPerIdentity ?? maxStreamsPerIdentity;
+  const rate = new RateLimit(streamBurst, streamsPerSecond);
   return async (caller, request, response) => {
     caller.identity();
     const { workload, proxyVersion, resume } = readStreamRequest(await readJsonBody(request));
@@ -33,7 +36,13 @@ export function streamHandler(options: StreamsOptions): Handler {
     if (response.destroyed) return;
     // And again: it may have taken a question to another server.
     const { spiffeId, serial, notAfter, chain } = caller.identity();
-    if (pusher.countOf(spiffeId.uri) >= maxStreams) {
+    const name = `${registered.workload.namespace}/${registered.workload.name}`;
+    // Each may be sent everything there is. By identity too: whoever calls himself as another does must not use up what is the other's.
+    if (!rate.take(`${spiffeId.uri} ${name}`)) {
+      throw new ApiError(429, 'too-many-requests', `${name} opens too many streams: try again later`);
+    }
+    // A pod has one stream, and its service account as many as pods.
+    if (registered.isPod !== true && pusher.countOf(spiffeId.uri) >= maxStreams) {
       throw new ApiError(429, 'too-many-streams', `more than ${maxStreams} streams of ${spiffeId.uri}`);
     }
     const lease = registrations.register(registered);

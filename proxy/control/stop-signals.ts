@@ -7,8 +7,10 @@ export class StopSignals {
   readonly #drain = Promise.withResolvers<void>();
   readonly #end = Promise.withResolvers<void>();
   #draining = false;
+  #signalled = false;
   #exitCode: number | null = null;
   readonly #listener = (signal: NodeJS.Signals): void => {
+    this.#signalled = true;
     if (!this.#draining) {
       this.requestDrain();
       return;
@@ -40,7 +42,16 @@ export class StopSignals {
     this.#drain.resolve();
   }
 
+  /**
+   * Signals do again what they do by default, except for the first: whoever asks a sidecar to stop that is stopping of its own accord must not make
+   * its end look like a failure.
+   */
   close(): void {
     for (const signal of SIGNALS) process.off(signal, this.#listener);
+    if (this.#signalled) return;
+    const ignore = (): void => {
+      for (const signal of SIGNALS) process.off(signal, ignore);
+    };
+    for (const signal of SIGNALS) process.on(signal, ignore);
   }
 }

@@ -147,7 +147,11 @@ describe('of a MeshConfig that cannot be read stays what can', () => {
       { defaultAction: 'NEVER', outboundTrafficPolicy: { mode: 'NONE' } },
       { defaultAction: 'DENY', outboundTrafficPolicy: { mode: 'REGISTRY_ONLY' } },
     ],
-    ['and the mesh denies where it is not known whose policies concern all', { rootNamespace: 'A B' }, { defaultAction: 'DENY' }],
+    [
+      'and the mesh denies where it is not known whose policies concern all',
+      { rootNamespace: 'A B' },
+      { defaultAction: 'DENY' },
+    ],
   ])('%s', (_name, bad, left) => {
     expect(isBad(mesh(bad))).toBe(true);
     const { object: standIn } = standInFor('MeshConfig', mesh(bad));
@@ -159,6 +163,26 @@ describe('of a MeshConfig that cannot be read stays what can', () => {
     const { object: standIn, consequence } = standInFor('MeshConfig', mesh('DENY'));
     expect(standIn).toMatchObject({ spec: { defaultAction: 'DENY' } });
     expect(consequence).toContain('defaultAction is DENY');
+  });
+});
+
+describe('of a Service with fields that nobody knows', () => {
+  const service = (spec: JsonValue): JsonObject => ({
+    ...object('Service', spec, { annotations: { 'networking.istio.io/exportTo': '.' } }),
+    apiVersion: 'v1',
+  });
+  const spec = { clusterIP: '10.96.0.1', selector: { app: 'a' }, type: 'ClusterIP' };
+
+  test('stays what the mesh acts on: calls of it must not go out in plaintext as if nobody knew it', () => {
+    const bad = service({ ...spec, selectors: {}, ports: [{ name: 'web', port: 80, targetPort: 8080, later: 1 }] });
+    expect(isBad(bad)).toBe(true);
+    expect(standInFor('Service', bad).object).toEqual(
+      service({ ...spec, ports: [{ name: 'web', port: 80, targetPort: 8080 }] }),
+    );
+  });
+
+  test('nothing stays where the rest is wrong as well', () => {
+    expect(standInFor('Service', service({ ...spec, ports: [{ port: 0, later: 1 }] })).object).toBeNull();
   });
 });
 

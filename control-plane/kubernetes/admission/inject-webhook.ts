@@ -50,12 +50,14 @@ async function decide(pod: JsonObject, namespace: string, options: InjectWebhook
   const injection = by(known);
   // The API server asks only for pods of namespaces that are enabled, or that ask themselves: what is known may be behind, and NEVER does a pod start
   // outside of the mesh for that.
-  if (injection.outcome !== 'skipped' || isEnabled(known)) return injection;
+  if (injection.outcome !== 'skipped' || isEnabled(known, settings)) return injection;
   return by(requireLabels(await options.namespaceLabels(namespace, { fresh: true }), namespace));
 }
 
-function isEnabled(labels: Labels): boolean {
-  return [INJECTED.injectKey, 'istio-injection'].some((key) => Object.hasOwn(labels, key) && labels[key] === 'enabled');
+/** Whether the namespace is, so that it is for the pod's sake that it gets no sidecar. */
+function isEnabled(labels: Labels, { understandIstioLabels }: InjectionSettings): boolean {
+  const own = Object.hasOwn(labels, INJECTED.injectKey) ? labels[INJECTED.injectKey] : undefined;
+  return own === 'enabled' || (own === undefined && understandIstioLabels && labels['istio-injection'] === 'enabled');
 }
 
 /** Without them it is not known whether the pod is to be in the mesh: the API server's failurePolicy decides. */

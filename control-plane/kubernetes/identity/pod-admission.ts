@@ -54,7 +54,7 @@ export class PodAdmission implements WorkloadAdmission {
 }
 
 function registeredAs(pod: PodFacts, workload: WorkloadRegistration, identity: SpiffeId): RegisteredWorkload {
-  const { name, namespace, serviceAccount, labels, addresses, ports } = pod;
+  const { name, namespace, uid, serviceAccount, labels, addresses, ports } = pod;
   const { tunnel } = workload;
   const foreign = [...workload.addresses, ...(tunnel === null ? [] : [tunnel.address])].find(
     (address) => !addresses.includes(address),
@@ -70,6 +70,7 @@ function registeredAs(pod: PodFacts, workload: WorkloadRegistration, identity: S
     workload: { name, namespace, serviceAccount, labels, addresses, tunnel: null, ports },
     identity: identity.uri,
     isPod: true,
+    podUid: uid,
   };
 }
 

@@ -139,7 +139,7 @@ describe('checks', () => {
     [
       'sidecars-missing',
       'warning',
-      /1 pod should have a sidecar and were made before: shop\/old/,
+      /have none: shop\/old/,
       { pods: objects(pod('orders-1'), pod('old', { image: null, metadata: { labels: { app: 'old' } } })) },
     ],
     [
@@ -159,7 +159,7 @@ describe('checks', () => {
     [
       'sidecars-versions',
       'warning',
-      /1 pod have a sidecar of postern:0.0.9, new ones get postern:0.1.0/,
+      /sidecars of postern:0.0.9, new ones get postern:0.1.0: shop\/orders-1/,
       { pods: objects(pod('orders-1', { image: 'postern:0.0.9' })) },
     ],
     [
@@ -222,7 +222,7 @@ describe('checks', () => {
     [
       'service-ports',
       'warning',
-      /1 port of services .*shop\/orders:80/,
+      /ports of services .*shop\/orders:80/,
       {
         services: objects(
           service('postern-control-plane', SYSTEM, []),

@@ -13,7 +13,11 @@ const MINUTE = 60_000;
 const RHYTHM = { refreshMs: 20 * MINUTE, firstRetryMs: 1_000, retryMs: MINUTE, keepMs: 7 * DAY };
 const SET = (kid: string): string => JSON.stringify({ keys: [{ kid }] });
 
-const wanted = (name: string): WantedSource => ({ source: { kind: 'uri', name }, timeoutMs: 1 });
+const wanted = (name: string, ...namespaces: readonly string[]): WantedSource => ({
+  source: { kind: 'uri', name },
+  timeoutMs: 1,
+  namespaces: namespaces.length === 0 ? ['shop'] : namespaces,
+});
 const wants = (...names: readonly string[]) => new Map(names.map((name) => [name, wanted(name)]));
 
 let directory: string;
@@ -53,6 +57,7 @@ function keep(more: Partial<KeySetKeeperOptions> = {}): KeySetKeeper {
     rhythm: RHYTHM,
     concurrency: 2,
     maxSources: 10,
+    maxSourcesOfOne: 5,
     file: new KeySetFile(directory, log),
     onChange: () => changes++,
     metrics,
@@ -110,7 +115,8 @@ describe('keys that are wanted', () => {
     answers.set('a', SET('1'));
     keeper.want(wants('a'));
     await settle();
-    keeper.want(new Map([['a', { source: { kind: 'discovery', name: 'a', issuer: 'i' }, timeoutMs: 1 }]]));
+    const source = { kind: 'discovery', name: 'a', issuer: 'i' } as const;
+    keeper.want(new Map([['a', { ...wanted('a'), source }]]));
     expect(keeper.texts().get('a')).toBeNull();
     await settle();
     expect(fetched).toEqual(['a', 'a']);
@@ -199,6 +205,18 @@ describe('keys that are wanted', () => {
     await settle();
     expect(fetched).toEqual(['a']);
     expect(complaints.join()).toMatch(/more than 1 sources/);
+  });
+
+  test('are bounded for each namespace, so that none takes them from others; whoever shares one needs a share once', async () => {
+    const keeper = keep({ maxSources: 4, maxSourcesOfOne: 2 });
+    const evil = ['e1', 'e2', 'e3', 'e4'].map((name): [string, WantedSource] => [name, wanted(name, 'evil')]);
+    keeper.want(new Map([...evil, ['e3', wanted('e3', 'evil', 'shop')], ['s', wanted('s', 'shop')]]));
+    await settle();
+    expect([...keeper.texts().keys()]).toEqual(['e1', 'e2', 'e3', 's']);
+    expect(complaints.join()).toMatch(/more than 2 by one namespace/);
+    keeper.want(new Map([...evil.slice(1), ['s', wanted('s', 'shop')]]));
+    await settle();
+    expect([...keeper.texts().keys()]).toEqual(['e2', 'e3', 's']);
   });
 });
 

@@ -73,10 +73,11 @@ describe('what is fetched', () => {
       manifest('b', '{ issuer: "https://idp", timeout: 7s }, { issuer: "https://idp/", timeout: 90s }'),
     ].join('---\n');
     expect([...wantedSources(manifestsOf(text)).values()]).toEqual([
-      { source: { kind: 'uri', name: 'https://idp/a' }, timeoutMs: 5_000 },
+      { source: { kind: 'uri', name: 'https://idp/a' }, timeoutMs: 5_000, namespaces: ['shop'] },
       {
         source: { kind: 'discovery', name: 'https://idp/.well-known/openid-configuration', issuer: 'https://idp' },
         timeoutMs: 30_000,
+        namespaces: ['shop'],
       },
     ]);
   });

@@ -96,6 +96,7 @@ describe('a control plane in a cluster', () => {
           cluster.direct.get({ apiVersion: 'admissionregistration.k8s.io/v1', kind }, '', 'postern') ?? undefined,
           'webhooks',
         ).map((webhook) => Buffer.from(textAt(webhook, 'clientConfig', 'caBundle'), 'base64').toString());
+      expect(bundles().length).toBeGreaterThan(0);
       const expected = bundles().map(() => roots('default'));
       await eventually(() => JSON.stringify(bundles()) === JSON.stringify(expected), { what: `the bundle of ${kind}` });
     }

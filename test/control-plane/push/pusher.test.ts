@@ -77,6 +77,7 @@ function streamOf(
     readonly notAfter?: number;
     readonly name?: string;
     readonly labels?: WorkloadRegistration['labels'];
+    readonly podUid?: string;
   } = {},
 ): SidecarStream {
   const name = options.name ?? 'a';
@@ -90,7 +91,11 @@ function streamOf(
     ports: {},
   };
   return new SidecarStream({
-    registered: { workload, identity: 'spiffe://cluster.local/ns/shop/sa/a' },
+    registered: {
+      workload,
+      identity: 'spiffe://cluster.local/ns/shop/sa/a',
+      ...(options.podUid === undefined ? {} : { isPod: true, podUid: options.podUid }),
+    },
     lease: { name: `shop/${name}`, changed: false },
     certificate: { serial: '1', notAfter: options.notAfter ?? Date.now() + 3_600_000, chain: [] },
     proxyVersion: 'test',
@@ -237,6 +242,23 @@ describe('what a pod’s sidecar is told', () => {
     await vi.waitFor(() => expect(sink.lines).toHaveLength(3));
     expect(upserts(sink.lines[2])).toEqual([{ kind: 'Self', name: 'self', labels: { colour: 'blue' }, ended: true }]);
     expect(pusher.streams).toEqual([stream]);
+  });
+
+  it('is not what an earlier pod of its name was told, of which the end has not been heard yet', async () => {
+    const of = (uid: string, colour: string, ended: boolean) =>
+      podOf('a', ['10.0.0.1'], { labels: { colour }, metadata: { uid }, status: { ended } });
+    makePusher();
+    publish(of('earlier', 'red', true));
+    const sink = new FakeSink();
+    pusher.open(streamOf(sink, { podUid: 'later', labels: { colour: 'blue' } }), false);
+    await vi.waitFor(() => expect(sink.lines).toHaveLength(1));
+    expect([policiesIn(sink.lines[0]), selfIn(sink.lines[0])]).toMatchObject([
+      ['shop/blue'],
+      { labels: { colour: 'blue' }, ended: false },
+    ]);
+    publish(of('later', 'blue', true));
+    await vi.waitFor(() => expect(sink.lines).toHaveLength(2));
+    expect(selfIn(sink.lines[1])).toMatchObject({ ended: true });
   });
 
   it('stays as it was when the pod is gone, for its sidecar drains', async () => {

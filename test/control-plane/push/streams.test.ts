@@ -49,6 +49,17 @@ describe('a sidecar that connects', () => {
     await stream.loses('AuthorizationPolicy/shop/mine');
   });
 
+  it('again and again is told to wait, and nobody else is', async () => {
+    plane = await TestPlane.start();
+    const orders = await TestSidecar.join(plane, 'orders');
+    const payments = await TestSidecar.join(plane, 'payments');
+    const often = async () => {
+      for (let count = 0; count < 100; count++) await orders.stream('orders-1');
+    };
+    await expect(often()).rejects.toThrow('too-many-requests');
+    await (await payments.stream('payments-1', { workload: { addresses: ['127.0.0.3'] } })).first();
+  });
+
   it('is told when others come', async () => {
     plane = await TestPlane.start({ manifests: { 'a.yaml': SERVICE('payments') } });
     const orders = await (await TestSidecar.join(plane, 'orders')).stream('orders-1', {

@@ -151,7 +151,11 @@ describe('what belongs to others', () => {
   });
 
   it.each([
-    ['an endpoint within an entry', inline('e', 'evil', '2026-01-01T00:00:00Z', `{ address: ${NODE} }`), `evil/e:${NODE}`],
+    [
+      'an endpoint within an entry',
+      inline('e', 'evil', '2026-01-01T00:00:00Z', `{ address: ${NODE} }`),
+      `evil/e:${NODE}`,
+    ],
     ['a WorkloadEntry', dated('w', 'evil', '2026-01-01T00:00:00Z', NODE), 'evil/w'],
   ])('%s at the address of a node is dialled there, and nobody is taken for it', (_what, manifests, name) => {
     expect(build(onNode, ...manifests).workloads.get(name)).toMatchObject({ addresses: [NODE], hostNetwork: true });

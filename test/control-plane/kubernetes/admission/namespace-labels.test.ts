@@ -28,11 +28,14 @@ test('a namespace that is known is not asked for; one that is not is, once a rev
   expect(asked).toEqual(['young', 'none']);
 });
 
-test.each(['', '..', '../pods', 'a/b', 'A', 'x'.repeat(64), 'a?b'])('%j is no namespace, and not asked for', async (name) => {
-  const { of, asked } = labels();
-  expect(await of(name)).toBeNull();
-  expect(asked).toEqual([]);
-});
+test.each(['', '..', '../pods', 'a/b', 'A', 'x'.repeat(64), 'a?b'])(
+  '%j is no namespace, and not asked for',
+  async (name) => {
+    const { of, asked } = labels();
+    expect(await of(name)).toBeNull();
+    expect(asked).toEqual([]);
+  },
+);
 
 test('whoever names namespaces without end makes the API server answer some of it only', async () => {
   const { of, asked, clock } = labels();

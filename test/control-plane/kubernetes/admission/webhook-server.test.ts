@@ -17,6 +17,7 @@ beforeEach(() => {
   webhooks.reviews.length = 0;
   webhooks.errors.length = 0;
   webhooks.fault = null;
+  webhooks.behind.clear();
   webhooks.meshConfigs = [];
 });
 

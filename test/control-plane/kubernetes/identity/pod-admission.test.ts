@@ -37,6 +37,7 @@ describe('a pod that registers', () => {
     expect(await admit({ ...claims, tunnel: { address: ADDRESS, port: 15008 } })).toEqual({
       identity: IDENTITY.uri,
       isPod: true,
+      podUid: 'uid-1',
       workload: {
         ...WORKLOAD,
         labels: { app: 'orders', version: '2' },
