@@ -129,7 +129,10 @@ export class Informer<T> {
   /** One list where that is needed, then one watch to its end. @returns how long to wait before the next. */
   async #attempt(signal: AbortSignal): Promise<number> {
     try {
-      if (this.#resourceVersion === null && !(await this.#list(signal))) return this.#timings.absentMs;
+      if (this.#resourceVersion === null && !(await this.#list(signal))) {
+        const { absentMs, absentConfirmMs } = this.#timings;
+        return this.#isSynced ? absentMs : Math.min(absentMs, absentConfirmMs / 2);
+      }
       return await this.#watch(signal);
     } catch (error) {
       if (signal.aborted) return 0;
@@ -168,9 +171,11 @@ export class Informer<T> {
   #missing(): false {
     const now = performance.now();
     this.#absentSince ??= now;
-    const believed = this.#store.objects.size === 0 || now - this.#absentSince >= this.#timings.absentSettleMs;
-    if (believed) this.#take(new Map(), Date.now());
-    else this.#complain('NotFound', `the API server does not serve ${this.#options.type.plural} any more`);
+    const { absentSettleMs, absentConfirmMs } = this.#timings;
+    const settleMs = this.#store.objects.size > 0 ? absentSettleMs : this.#isSynced ? 0 : absentConfirmMs;
+    if (now - this.#absentSince >= settleMs) this.#take(new Map(), Date.now());
+    else if (this.#isSynced)
+      this.#complain('NotFound', `the API server does not serve ${this.#options.type.plural} any more`);
     return false;
   }
 

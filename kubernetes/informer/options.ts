@@ -10,6 +10,11 @@ export interface InformerTimings {
   readonly backoffMaxMs: number;
   /** A watch that tells nothing, not even a bookmark (which API servers send each minute), for so long is made anew. */
   readonly staleMs: number;
+  /**
+   * For how long the server must say at the start that it does not have a kind before that is believed: one that is starting itself may not know its
+   * custom resources yet, and no policies would mean that everything is allowed.
+   */
+  readonly absentConfirmMs: number;
   /** When a kind that the server does not have is looked for again. */
   readonly absentMs: number;
   /** For how long a kind that was there must be missing before its objects count as gone. */
@@ -22,6 +27,7 @@ export const INFORMER_TIMINGS: InformerTimings = {
   backoffMs: 200,
   backoffMaxMs: 15_000,
   staleMs: 150_000,
+  absentConfirmMs: 2_000,
   absentMs: 30_000,
   absentSettleMs: 60_000,
   leastWatchMs: 500,

@@ -19,6 +19,7 @@ const timings = {
   backoffMs: 1,
   backoffMaxMs: 5,
   staleMs: 60_000,
+  absentConfirmMs: 10,
   absentMs: 5,
   absentSettleMs: 60_000,
   leastWatchMs: 1,
@@ -316,6 +317,17 @@ describe('a kind that the server does not have', () => {
     cluster.put(type, 'shop', 'a');
     await becomes('shop/a');
     expect(informer.absent).toBe(false);
+  });
+
+  test('at the start is not believed at once: with no policies everything would be allowed', async () => {
+    cluster.missing.add(v1 ?? '').add(v1beta1 ?? '');
+    cluster.put(type, 'shop', 'a');
+    const synced = make({ type, locate, timings: { absentConfirmMs: 5_000, absentMs: 5 } }).whenSynced(20_000);
+    await eventually(() => informer.absent, { what: 'the kind to be missed' });
+    expect(informer.synced).toBe(false);
+    cluster.missing.clear();
+    await synced;
+    expect(names()).toBe('shop/a');
   });
 
   test('in the best version is read in the next', async () => {
