@@ -138,3 +138,24 @@ describe('a sidecar whose application has ended', () => {
     expect(done).toEqual(['withdraw', 'drain 500']);
   });
 });
+
+describe('the signals of a sidecar that ends', () => {
+  const listeners = () => process.listenerCount('SIGTERM');
+
+  it('kill it no more by the first that comes, where it ends of its own accord', () => {
+    signals.close();
+    const armed = listeners();
+    expect(armed).toBeGreaterThan(0);
+    process.emit('SIGTERM', 'SIGTERM');
+    expect(listeners()).toBeLessThan(armed);
+    signals = new StopSignals();
+  });
+
+  it('do as always where one has come before', () => {
+    process.emit('SIGTERM', 'SIGTERM');
+    const before = listeners();
+    signals.close();
+    expect(listeners()).toBe(before - 1);
+    signals = new StopSignals();
+  });
+});
