@@ -203,7 +203,8 @@ describe.each([
     const client = RawHttp2.over(await dial(), [[INITIAL_WINDOW_SIZE, 0]]);
     for (let i = 0; i < 50; i++) client.write(request(2 * i + 1, head('/endless')));
     await eventually(() => endless === 50, { what: 'the requests to arrive' });
-    // The connection that they share between the sidecars is full of what nobody takes.
+    // Until the connection that they share between the sidecars is full of what nobody takes: then their time runs, before the bystander's.
+    await sleep(500);
     expect(await get(bystander)).toBe(200);
     await client.frame(({ type }) => type === TYPE.rstStream, 'a stream to be reset', 20_000);
     await eventually(() => endless === 0, { what: 'the application to be let go' });
