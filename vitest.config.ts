@@ -1,4 +1,3 @@
-import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
@@ -9,7 +8,5 @@ export default defineConfig({
     hookTimeout: 60_000,
     // A file gets a process of its own: tests load native code, send signals and open namespaces.
     pool: 'forks',
-    // Most of a test of processes is waiting: by itself vitest would leave one of two cores unused.
-    maxWorkers: Math.max(2, availableParallelism() - 1),
   },
 });
