@@ -32,9 +32,8 @@ const DEFAULTS = {
 export function readKubernetes(root: Section, base: string, trustDomain: string): KubernetesConfig | null {
   const section = root.section('kubernetes');
   if (section === null) return null;
-  for (const key of ['manifests'] as const) {
-    if (root.has(key))
-      root.problem(key, `${key} and kubernetes exclude each other: manifests come from the API server`);
+  if (root.has('manifests')) {
+    root.problem('manifests', 'manifests and kubernetes exclude each other: manifests come from the API server');
   }
   const namespace = section.optional('namespace', name, null);
   const service = section.optional('service', name, DEFAULTS.service);

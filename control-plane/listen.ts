@@ -1,4 +1,6 @@
+import type { Server as HttpsServer } from 'node:https';
 import type { Server } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { EXIT, messageOf, PosternError } from '../mesh/errors.ts';
 import { formatListenAddress, type ListenAddress } from './addresses.ts';
 
@@ -27,6 +29,28 @@ function bind(server: Server, listen: ListenAddress): Promise<void> {
       server.off('error', fail);
       resolve();
     });
+  });
+}
+
+/** Who does not speak TLS is dropped, who does not speak HTTP is told so. */
+export function refuseBrokenClients(server: HttpsServer): void {
+  server.on('tlsClientError', (_error, socket: TLSSocket) => socket.destroy());
+  server.on('clientError', (_error, socket) => {
+    if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
+    else socket.destroy();
+  });
+}
+
+/** Stops accepting and ends idle connections; those with an answer in progress may end it until `deadlineMs`. */
+export async function stopListening(server: HttpsServer, deadlineMs: number): Promise<void> {
+  if (!server.listening) return;
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(() => server.closeAllConnections(), deadlineMs);
+    server.close(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+    server.closeIdleConnections();
   });
 }
 

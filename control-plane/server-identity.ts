@@ -15,7 +15,11 @@ export class ServerIdentity {
   readonly #config: ControlPlaneConfig;
   readonly #platform: Platform;
   #roots: readonly X509Certificate[] = [];
-  #declared: RevokedSubjects = { spiffeIds: [], serials: [] };
+  /** Asked for each connection, of thousands perhaps. */
+  #declared: { readonly spiffeIds: ReadonlySet<string>; readonly serials: ReadonlySet<string> } = {
+    spiffeIds: new Set(),
+    serials: new Set(),
+  };
 
   constructor(config: ControlPlaneConfig, platform: Platform) {
     this.#config = config;
@@ -35,15 +39,16 @@ export class ServerIdentity {
   /** After each change of the source. Whether anything is revoked now that was not, or the other way round. */
   refreshRevoked(): boolean {
     const before = this.#declared;
-    this.#declared = revokedByManifests(this.#platform.source.manifests);
-    return JSON.stringify(before) !== JSON.stringify(this.#declared);
+    const { spiffeIds, serials } = revokedByManifests(this.#platform.source.manifests);
+    this.#declared = { spiffeIds: new Set(spiffeIds), serials: new Set(serials) };
+    return !(isSame(before.spiffeIds, this.#declared.spiffeIds) && isSame(before.serials, this.#declared.serials));
   }
 
   /** By command or by manifest. */
   readonly isRevoked = (subject: { readonly spiffeId: string | null; readonly serial: string }): boolean => {
     const { spiffeId, serial } = subject;
     const { spiffeIds, serials } = this.#declared;
-    if (serials.includes(serial) || (spiffeId !== null && spiffeIds.includes(spiffeId))) return true;
+    if (serials.has(serial) || (spiffeId !== null && spiffeIds.has(spiffeId))) return true;
     return this.#platform.revocations.isRevoked(subject);
   };
 
@@ -68,4 +73,8 @@ export class ServerIdentity {
       ttlSeconds: Math.max(certificates.ttlSeconds, MIN_TTL_SECONDS),
     });
   }
+}
+
+function isSame(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
+  return a.size === b.size && a.isSubsetOf(b);
 }

@@ -3,11 +3,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
-import type { TLSSocket } from 'node:tls';
 import { FairConnections } from '../../mesh/fair-connections.ts';
 import { canonicalAddress, type ListenAddress } from '../addresses.ts';
 import { FIXED } from '../config.ts';
-import { listenOn } from '../listen.ts';
+import { listenOn, refuseBrokenClients, stopListening } from '../listen.ts';
 
 /** The certificate that the listener shows; PEM. */
 export interface ServerCredentials {
@@ -59,11 +58,7 @@ export class TlsListener {
       socket.setKeepAlive(true, KEEP_ALIVE_MS);
       connections.take(socket);
     });
-    this.#server.on('tlsClientError', (_error, socket: TLSSocket) => socket.destroy());
-    this.#server.on('clientError', (_error, socket) => {
-      if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
-      else socket.destroy();
-    });
+    refuseBrokenClients(this.#server);
   }
 
   /** @throws PosternError ERR_LISTEN */
@@ -84,15 +79,7 @@ export class TlsListener {
 
   /** Stops accepting and ends idle connections; those with an answer in progress may end it until `deadlineMs`. */
   async stop(deadlineMs: number): Promise<void> {
-    if (!this.#server.listening) return;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(() => this.#server.closeAllConnections(), deadlineMs);
-      this.#server.close(() => {
-        clearTimeout(timer);
-        resolve();
-      });
-      this.#server.closeIdleConnections();
-    });
+    await stopListening(this.#server, deadlineMs);
   }
 }
 

@@ -1,12 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
-import type { TLSSocket } from 'node:tls';
 import { FairConnections } from '../../../mesh/fair-connections.ts';
 import type { ErrorResponse } from '../../../mesh/push.ts';
 import type { ListenAddress } from '../../addresses.ts';
 import { ApiError } from '../../api-error.ts';
-import { listenOn } from '../../listen.ts';
+import { listenOn, refuseBrokenClients, stopListening } from '../../listen.ts';
 import { sendJson } from '../../server/api.ts';
 import { readJsonBody } from '../../server/body.ts';
 import type { ServerCredentials } from '../../server/tls-listener.ts';
@@ -81,11 +80,7 @@ export class WebhookServer {
     // Any pod may connect where nothing in the cluster forbids it: that must not keep the API server away.
     const connections = new FairConnections({ most: MAX_CONNECTIONS, mostPerAddress: MAX_CONNECTIONS_PER_ADDRESS });
     this.#server.on('connection', (socket: Socket) => connections.take(socket));
-    this.#server.on('tlsClientError', (_error, socket: TLSSocket) => socket.destroy());
-    this.#server.on('clientError', (_error, socket) => {
-      if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
-      else socket.destroy();
-    });
+    refuseBrokenClients(this.#server);
   }
 
   /** @throws PosternError ERR_LISTEN */
@@ -106,15 +101,7 @@ export class WebhookServer {
 
   /** Stops accepting and ends idle connections; reviews in progress may be answered until `deadlineMs`. */
   async stop(deadlineMs: number): Promise<void> {
-    if (!this.#server.listening) return;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(() => this.#server.closeAllConnections(), deadlineMs);
-      this.#server.close(() => {
-        clearTimeout(timer);
-        resolve();
-      });
-      this.#server.closeIdleConnections();
-    });
+    await stopListening(this.#server, deadlineMs);
   }
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -7,7 +7,7 @@ import { messageOf } from '../../../mesh/errors.ts';
 import { asObject, asString, field } from '../../../policy/json.ts';
 import { titleOf } from '../../../policy/kinds.ts';
 import type { JsonObject, Manifest } from '../../../policy/types.ts';
-import type { Enforcement } from '../replicas/report.ts';
+import type { Enforcement } from '../../push/enforcement.ts';
 import { type Verdict, verdictOf } from './policy-verdict.ts';
 
 export interface PolicyEventsOptions {

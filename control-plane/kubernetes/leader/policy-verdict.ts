@@ -1,4 +1,4 @@
-import type { Enforcement } from '../replicas/report.ts';
+import type { Enforcement } from '../../push/enforcement.ts';
 
 /** What is to be said of a policy, in the words of an Event. */
 export interface Verdict {

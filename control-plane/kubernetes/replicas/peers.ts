@@ -6,11 +6,11 @@ import { messageOf } from '../../../mesh/errors.ts';
 import { describeCertificate } from '../../../mesh/x509/certificate.ts';
 import { formatListenAddress, type ListenAddress } from '../../addresses.ts';
 import type { AcknowledgementResult } from '../../ca/rotation.ts';
+import type { Enforcement } from '../../push/enforcement.ts';
 import type { ServerCredentials } from '../../server/tls-listener.ts';
 import { rootDigest } from './replica-handler.ts';
 import {
   addEnforcement,
-  type Enforcement,
   MAX_REPORT_BYTES,
   REPLICA_PATH,
   type ReplicaQuestion,

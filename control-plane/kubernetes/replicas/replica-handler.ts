@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import { sidecarStatus } from '../../admin/status.ts';
 import { ApiError } from '../../api-error.ts';
+import type { Enforcement } from '../../push/enforcement.ts';
 import type { SidecarStream } from '../../push/sidecar-stream.ts';
 import { type Handler, sendJson } from '../../server/api.ts';
 import { readJsonBody } from '../../server/body.ts';
-import { type Enforcement, MAX_NAMES, MalformedReport, type ReplicaReport, readQuestion } from './report.ts';
+import { MAX_NAMES, MalformedReport, type ReplicaReport, readQuestion } from './report.ts';
 
 export interface ReplicaHandlerOptions {
   /** The control plane's SPIFFE ID, which the asker must show. */

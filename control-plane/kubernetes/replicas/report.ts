@@ -1,4 +1,5 @@
 import type { SidecarStatus } from '../../admin/status.ts';
+import type { Enforcement } from '../../push/enforcement.ts';
 
 /**
  * What replicas of the control plane tell each other: `POST /v1/replica` on port 15012, `ReplicaQuestion` → `ReplicaReport`. Only the control plane's
@@ -10,17 +11,6 @@ export interface ReplicaQuestion {
   /** Whether `sidecars` and `policies` are wanted. */
   readonly sidecars: boolean;
   readonly policies: boolean;
-}
-
-/** How far the sidecars of one replica, or of all, are with a policy. */
-export interface Enforcement {
-  /** Connected sidecars that the policy selects. */
-  readonly wanted: number;
-  /** Those of them that have it in force as it is now. */
-  readonly inForce: number;
-  /** Those of them that refused it, and one of the reasons. */
-  readonly rejected: number;
-  readonly reason: string | null;
 }
 
 export interface ReplicaReport {

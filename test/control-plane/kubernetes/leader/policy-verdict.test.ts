@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { PENDING_AFTER_MS, verdictOf } from '../../../../control-plane/kubernetes/leader/policy-verdict.ts';
-import type { Enforcement } from '../../../../control-plane/kubernetes/replicas/report.ts';
+import type { Enforcement } from '../../../../control-plane/push/enforcement.ts';
 
 const counts = (wanted: number, inForce: number, rejected = 0, reason: string | null = null): Enforcement => ({
   wanted,
