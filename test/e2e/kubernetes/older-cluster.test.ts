@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { eventually } from '../../support/eventually.ts';
 import type { AppPod } from '../../support/kubelet/app-pod.ts';
 import { clusterTests } from '../../support/kubelet/cluster-tests.ts';
-import { appPod, MeshCluster } from '../../support/kubelet/mesh-cluster.ts';
+import { MeshCluster } from '../../support/kubelet/mesh-cluster.ts';
 import { namespace, SHOP, service, serviceAccount } from '../../support/kubelet/shop.ts';
 import { nameOf, objectsAt, textAt } from '../../support/kubernetes/objects.ts';
 
@@ -39,23 +39,14 @@ clusterTests('a cluster that knows no native sidecars', () => {
   });
 
   test('a pod that runs to its end does end: its sidecar goes by itself', async () => {
-    const args = ['job', `${SERVER}/`, '5'];
-    const options = { serviceAccount: 'client', args, restartPolicy: 'Never', readinessProbe: null } as const;
-    await mesh.create(appPod(SHOP, 'job-1', options));
-    const phase = () => textAt(mesh.cluster.direct.get(POD, SHOP, 'job-1') ?? undefined, 'status', 'phase');
-    await eventually(() => ['Succeeded', 'Failed'].includes(phase()), {
-      what: 'the end of the job',
-      timeoutMs: 60_000,
-    });
-    const job = mesh.kubelet.pod(SHOP, 'job-1');
-    expect([phase(), job.container('postern-proxy').exitCode], job.tail()).toEqual(['Succeeded', 0]);
+    const { phase, sidecarExit, tail } = await mesh.job(SHOP, 'job-1', 'client', `${SERVER}/`);
+    expect([phase, sidecarExit], tail).toEqual(['Succeeded', 0]);
   });
 
   test('an application that ends may call others until its end, and its callers notice nothing', async () => {
     const load = client.load(`${SERVER}/`);
     await mesh.app(SHOP, 'server-2', { serviceAccount: 'server' });
-    await mesh.delete('Pod', SHOP, 'server-1');
-    await eventually(() => !mesh.kubelet.has(SHOP, 'server-1'), { what: 'server-1 to be gone', timeoutMs: 60_000 });
+    await mesh.remove(SHOP, 'server-1');
     expect((await load.stop()).failures).toEqual([]);
     // Its sidecar has been told to end while the application goes on for seconds.
     const last = client.load(`${SERVER}/`);
@@ -66,7 +57,7 @@ clusterTests('a cluster that knows no native sidecars', () => {
     const { failures, requests } = await last.stop();
     expect(failures).toEqual([]);
     expect(requests).toBeGreaterThan(0);
-    await eventually(() => !mesh.kubelet.has(SHOP, 'client-1'), { what: 'client-1 to be gone', timeoutMs: 60_000 });
+    await mesh.gone(SHOP, 'client-1');
     expect(mesh.cluster.direct.list(POD, SHOP).map(nameOf).sort()).toEqual(['job-1', 'server-2']);
   });
 });

@@ -123,7 +123,7 @@ clusterTests('a mesh in a cluster', () => {
     // A pod that starts under STRICT becomes ready by the same probe.
     await mesh.app(SHOP, 'server-3', { serviceAccount: 'server' });
     expect(serverPod('server-1').isReady).toBe(true);
-    await mesh.delete('Pod', SHOP, 'server-3');
+    await mesh.remove(SHOP, 'server-3');
     await mesh.delete('PeerAuthentication', SHOP, 'default');
     await outsider.until(`http://${ipv4}:${APP_PORT}/`, 200);
   });
@@ -163,34 +163,22 @@ clusterTests('a mesh in a cluster', () => {
   });
 
   test('a pod that runs to its end does end, with its sidecar', async () => {
-    const args = ['job', `${SERVER}/`, '5'];
-    await mesh.create(
-      appPod(SHOP, 'job-1', { serviceAccount: 'client', args, restartPolicy: 'Never', readinessProbe: null }),
-    );
-    const phase = () => textAt(mesh.cluster.direct.get(POD, SHOP, 'job-1') ?? undefined, 'status', 'phase');
-    await eventually(() => ['Succeeded', 'Failed'].includes(phase()), {
-      what: 'the end of the job',
-      timeoutMs: 60_000,
-    });
-    const job = mesh.kubelet.pod(SHOP, 'job-1');
-    expect([phase(), job.container('postern-proxy').exitCode], job.tail()).toEqual(['Succeeded', 0]);
+    const { phase, sidecarExit, tail } = await mesh.job(SHOP, 'job-1', 'client', `${SERVER}/`);
+    expect([phase, sidecarExit], tail).toEqual(['Succeeded', 0]);
   });
 
   test('pods are replaced without a failed request of their callers', async () => {
     const load = client.load(`${SERVER}/`);
     const plain = outsider.load(`${SERVER}/`);
     await mesh.app(SHOP, 'server-3', { serviceAccount: 'server' });
-    for (const name of ['server-1', 'server-2']) {
-      await mesh.delete('Pod', SHOP, name);
-      await eventually(() => !mesh.kubelet.has(SHOP, name), { what: `${name} to be gone`, timeoutMs: 60_000 });
-    }
+    for (const name of ['server-1', 'server-2']) await mesh.remove(SHOP, name);
     const [meshed, unmeshed] = await Promise.all([load.stop(), plain.stop()]);
     expect([meshed.failures, unmeshed.failures]).toEqual([[], []]);
     expect(meshed.requests).toBeGreaterThan(50);
   });
 
   test('every replica tells of the sidecars of all of them', async () => {
-    for (const replica of mesh.replicas) {
+    const told = async (replica: string) => {
       const { code, stdout } = await mesh.postern(replica, 'status', '--json', '--config', CONFIG);
       expect(code).toBe(0);
       const { sidecars, missingReplicas } = JSON.parse(stdout) as {
@@ -203,7 +191,10 @@ clusterTests('a mesh in a cluster', () => {
         'shop/other-1',
         'shop/server-3',
       ]);
-    }
+      return true;
+    };
+    // A replica may hear of the end of a stream a moment after the kubelet has seen its pod go.
+    for (const replica of mesh.replicas) await eventually(() => told(replica), { what: `the sidecars, by ${replica}` });
   });
 
   test('a rotation of the root fails no request', async () => {

@@ -25,6 +25,7 @@ export interface MeshClusterOptions {
 }
 
 export const SYSTEM = 'postern-system';
+const POD = { apiVersion: 'v1', kind: 'Pod' };
 const CONTROL_PLANE = 'postern-control-plane';
 const READY_MS = 60_000;
 
@@ -144,6 +145,32 @@ export class MeshCluster {
     if (status > 202) throw new Error(`${name}: ${textAt(body, 'message')}`);
   }
 
+  /** Deletes a pod, and waits until it is gone. */
+  async remove(namespace: string, name: string): Promise<void> {
+    await this.delete('Pod', namespace, name);
+    await this.gone(namespace, name);
+  }
+
+  /** Waits until neither the kubelet nor the API has the pod: only then is its name free. */
+  async gone(namespace: string, name: string): Promise<void> {
+    const isGone = (): boolean =>
+      !this.kubelet.has(namespace, name) && this.cluster.direct.get(POD, namespace, name) === null;
+    await eventually(isGone, { what: `${namespace}/${name} to be gone`, timeoutMs: 60_000 });
+  }
+
+  /** Runs the test application as a job that calls `url` five times, to its end: its phase and the exit code of its sidecar. */
+  async job(namespace: string, name: string, serviceAccount: string, url: string): Promise<JobEnd> {
+    const options = { serviceAccount, args: ['job', url, '5'], restartPolicy: 'Never', readinessProbe: null } as const;
+    await this.create(appPod(namespace, name, options));
+    const phase = (): string => textAt(this.cluster.direct.get(POD, namespace, name) ?? undefined, 'status', 'phase');
+    await eventually(() => ['Succeeded', 'Failed'].includes(phase()), {
+      what: `the end of ${namespace}/${name}`,
+      timeoutMs: 60_000,
+    });
+    const pod = this.kubelet.pod(namespace, name);
+    return { phase: phase(), sidecarExit: pod.container('postern-proxy').exitCode, tail: pod.tail() };
+  }
+
   /** Creates a pod of the test application, and waits until it is ready where it serves. */
   async app(namespace: string, name: string, options: AppOptions = {}): Promise<AppPod> {
     await this.create(appPod(namespace, name, options));
@@ -205,6 +232,13 @@ export class MeshCluster {
       );
     await eventually(known, { what: 'the caBundle of the webhooks', timeoutMs: READY_MS });
   }
+}
+
+export interface JobEnd {
+  readonly phase: string;
+  readonly sidecarExit: number | null;
+  /** The last words of its containers. */
+  readonly tail: string;
 }
 
 export interface AppOptions {
