@@ -57,8 +57,9 @@ function readMeshFile(file: string): MeshConfigResource {
   const { kind, spec = {} } = document.value;
   const isManifest = kind === 'MeshConfig';
   const settings = isManifest && isObject(spec) ? spec : document.value;
-  const findings = validateMeshSettings(settings).map(({ path, severity, message }): Problem => {
-    return { severity, message, location: document.locate(isManifest ? ['spec', ...path] : path), resource: null };
+  const findings = validateMeshSettings(settings).map(({ path, part, severity, message }): Problem => {
+    const location = document.locate(isManifest ? ['spec', ...path] : path, part);
+    return { severity, message, location, resource: null };
   });
   refuseErrors('ERR_MESH_CONFIG', what, findings);
   const { trustDomain } = settings;

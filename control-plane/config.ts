@@ -4,6 +4,7 @@ import { type Decoder, oneOf, parsed, path, trustDomain } from '../mesh/config/d
 import { readSettings, type Section } from '../mesh/config/reader.ts';
 import { EXIT, messageOf, PosternError } from '../mesh/errors.ts';
 import type { ExtensionProvider, PathNormalization } from '../mesh/resources.ts';
+import { YAML_LIMITS } from '../policy/index.ts';
 import { addressSet, type ListenAddress, parseListenAddress } from './addresses.ts';
 import { type KubernetesConfig, readKubernetes } from './config-kubernetes.ts';
 
@@ -47,6 +48,9 @@ export interface ControlPlaneConfig {
   readonly logLevel: string;
 }
 
+/** Where commands look for the settings that they are not given. */
+export const DEFAULT_CONFIG = 'control-plane.yaml';
+
 export const DEFAULTS = {
   manifests: './manifests',
   dataDir: './data',
@@ -79,7 +83,7 @@ export const FIXED = {
     /** Longer still after the directory itself was gone. */
     returnSettleMs: 3_000,
     maxFiles: 2_000,
-    maxFileBytes: 1024 * 1024,
+    maxFileBytes: YAML_LIMITS.bytes,
     maxDirectories: 256,
   },
   push: {

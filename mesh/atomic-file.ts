@@ -105,12 +105,17 @@ export function readFileBounded(path: string, maxBytes: number): Buffer {
   }
 }
 
+/** Whether `writeFileAtomic` could not write: a fault of the disk, not of the request. */
+export const isWriteFailure = (error: unknown): error is PosternError =>
+  error instanceof PosternError && (error.code === 'ERR_DISK_FULL' || error.code === 'ERR_FILE_WRITE');
+
 /** `code` of a system error (`ENOENT`), else an empty string. */
 export function systemCode(error: unknown): string {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
 }
 
-function removeQuietly(path: string, operations: FileOperations): void {
+/** For the way out of a failed write: what cannot be removed then is left, so that the error that is told stays the first one. */
+export function removeQuietly(path: string, operations: Pick<FileOperations, 'unlinkSync'> = fs): void {
   try {
     operations.unlinkSync(path);
   } catch {

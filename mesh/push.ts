@@ -10,7 +10,6 @@ import type { RejectedResource, Resource, ResourceKey } from './resources.ts';
  *
  * Errors are `ErrorResponse` with 400, 401, 403, 404, 409, 413, 429 or 503. Peers refuse bodies over `LIMITS`.
  */
-export const PUSH_PORT = 15012;
 
 /**
  * Header of the stream's answer: `address:port` of the replica itself that serves it, where several stand behind one address. Acknowledgements go there,
@@ -56,7 +55,7 @@ export interface WorkloadRegistration {
   readonly labels: { readonly [key: string]: string };
   /** IP addresses; empty: the address that the control plane sees. */
   readonly addresses: readonly string[];
-  /** Where the tunnel listens, where not on port 15008 of the first address. */
+  /** Where the tunnel listens, where not on `TUNNEL_PORT` of the first address. */
   readonly tunnel: { readonly address: string; readonly port: number } | null;
   /** Named ports, for services whose targetPort is a name. */
   readonly ports: { readonly [name: string]: number };

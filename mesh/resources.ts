@@ -52,6 +52,12 @@ export interface PolicyResource {
   readonly object: { readonly [key: string]: unknown };
 }
 
+export const POLICY_KINDS: readonly PolicyResource['kind'][] = [
+  'AuthorizationPolicy',
+  'PeerAuthentication',
+  'RequestAuthentication',
+];
+
 /**
  * The keys of a token issuer, as the control plane fetched them. `name` is the URI that a RequestAuthentication names (`jwksUri`), or for OIDC
  * discovery the URI of the issuer's `/.well-known/openid-configuration`. Inline keys stay in the RequestAuthentication.
@@ -67,6 +73,9 @@ export interface JwksResource {
 export type WorkloadProtocol = 'HBONE' | 'ISTIO' | 'NONE';
 
 /** A running workload. `name` is `<namespace>/<instance>`. */
+/** Where HBONE listens, unless something else is said. */
+export const TUNNEL_PORT = 15_008;
+
 export interface WorkloadResource {
   readonly kind: 'Workload';
   readonly name: string;
@@ -77,7 +86,7 @@ export interface WorkloadResource {
   /** IP addresses (text, no brackets). The first is the one dialled. */
   readonly addresses: readonly string[];
   readonly protocol: WorkloadProtocol;
-  /** Where HBONE listens, where that is not port 15008 of the address dialled. */
+  /** Where HBONE listens, where that is not `TUNNEL_PORT` of the address dialled. */
   readonly tunnel: { readonly address: string; readonly port: number } | null;
   /** What telemetry says of it; `unknown` where it has none. */
   readonly workloadName: string;

@@ -157,6 +157,7 @@ function sniMatcher(values: readonly string[]): Asked {
 }
 
 const ABSENT = '(none: the peer did not authenticate)';
+const UNKNOWN = '(not known)';
 
 function describe(attribute: TcpAttribute, facts: Facts): string {
   switch (attribute) {
@@ -166,11 +167,11 @@ function describe(attribute: TcpAttribute, facts: Facts): string {
     case 'source.trustDomain':
       return facts.source?.principal ?? ABSENT;
     case 'source.ip':
-      return facts.sourceIpText;
+      return facts.sourceIpText || UNKNOWN;
     case 'remote.ip':
-      return facts.request?.forwardedFor ? (facts.request.forwardedForText ?? '') : facts.sourceIpText;
+      return facts.request?.forwardedFor ? (facts.request.forwardedForText ?? '') : facts.sourceIpText || UNKNOWN;
     case 'destination.ip':
-      return facts.destinationIpText;
+      return facts.destinationIpText || UNKNOWN;
     case 'destination.port':
       return String(facts.destinationPort);
     case 'connection.sni':

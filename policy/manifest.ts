@@ -1,7 +1,7 @@
 import { asObject, asString, field, isAbsent, isList } from './json.ts';
 import { isManifestKind, kindProblem, titleOf } from './kinds.ts';
 import { DEFAULT_NAMESPACE } from './selection.ts';
-import type { JsonObject, JsonValue, Manifest, Problem, SourceLocation } from './types.ts';
+import type { JsonObject, JsonValue, Manifest, PathPart, Problem, SourceLocation } from './types.ts';
 import { parseYaml, YAML_LIMITS, type YamlLimits } from './yaml-document.ts';
 
 /**
@@ -28,7 +28,7 @@ export function parseManifests(
 }
 
 type Path = readonly (string | number)[];
-type Locate = (path: Path) => SourceLocation;
+type Locate = (path: Path, part?: PathPart) => SourceLocation;
 
 class ManifestCollector {
   readonly manifests: Manifest[] = [];
@@ -55,7 +55,7 @@ class ManifestCollector {
       this.#error(problem, locate([...path, isManifestKind(kind) ? 'apiVersion' : 'kind']));
       return;
     }
-    this.#addManifest(object, apiVersion, kind, (below) => locate([...path, ...below]));
+    this.#addManifest(object, apiVersion, kind, (below, part) => locate([...path, ...below], part));
   }
 
   #addItems(items: JsonValue | undefined, locate: Locate): void {

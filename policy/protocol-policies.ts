@@ -142,7 +142,8 @@ export class ProtocolPolicies {
   }
 
   trace(facts: Facts): readonly TraceStep[] {
-    return this.#lowered.map((lowered) => traceStep(lowered, facts));
+    const steps = this.#lowered.map((lowered) => traceStep(lowered, facts));
+    return this.#canReadAddresses(facts) ? steps : steps.map(withoutAddress);
   }
 
   /** How many rules a decision asks at most. */
@@ -158,6 +159,15 @@ function lowerPolicy(policy: Policy, context: LoweringContext): readonly Lowered
 
 function ruleSet(lowered: readonly Lowered[]): RuleSet {
   return new RuleSet(lowered.flatMap(({ rule }) => (rule === null ? [] : [rule])));
+}
+
+const UNKNOWN_ADDRESS = 'nothing is allowed: a rule asks for an address that is not known';
+
+/** A step of an explanation where `#enforce` does not come to the ALLOW policies. */
+function withoutAddress(step: TraceStep): TraceStep {
+  if (step.dryRun || step.action === 'AUDIT') return step;
+  const note = step.note === null ? UNKNOWN_ADDRESS : `${step.note}; ${UNKNOWN_ADDRESS}`;
+  return { ...step, matched: step.matched && step.action !== 'ALLOW', note };
 }
 
 /** Whether any rule has a condition on such an attribute. */

@@ -18,6 +18,9 @@ export interface Problem {
   readonly resource: string | null;
 }
 
+/** What of a pair in a map is meant. */
+export type PathPart = 'key' | 'value';
+
 /** One YAML document as parsed: the value, and where each of its parts stands. */
 export interface Manifest {
   readonly apiVersion: string;
@@ -26,8 +29,8 @@ export interface Manifest {
   readonly name: string;
   /** The whole object as JSON values. */
   readonly object: JsonObject;
-  /** Where the value at `path` stands (`['spec', 'rules', 0]`); the nearest enclosing one where the path does not exist. */
-  locate(path: readonly (string | number)[]): SourceLocation;
+  /** Where the value at `path` stands (`['spec', 'rules', 0]`), or its key; the nearest enclosing one where the path does not exist. */
+  locate(path: readonly (string | number)[], part?: PathPart): SourceLocation;
 }
 
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | JsonObject;

@@ -12,13 +12,16 @@ import {
   type YAMLMap,
 } from 'yaml';
 import { quoted } from './quoted.ts';
-import type { JsonObject, JsonValue, Problem, SourceLocation } from './types.ts';
+import type { JsonObject, JsonValue, PathPart, Problem, SourceLocation } from './types.ts';
 
 /** One document of a YAML (or JSON) file. */
 export interface YamlDocument {
   readonly value: JsonValue;
-  /** Where the value at `path` starts, or its key where it is a list or a map; of a path that does not exist, what is nearest above it. */
-  locate(path: readonly (string | number)[]): SourceLocation;
+  /**
+   * Where the value at `path` starts, or its key where that is asked for or the value is a list or a map; of a path that does not exist, what is
+   * nearest above it.
+   */
+  locate(path: readonly (string | number)[], part?: PathPart): SourceLocation;
 }
 
 /** What one file may cost to read. */
@@ -34,11 +37,12 @@ export interface YamlLimits {
   readonly problems: number;
 }
 
+/** What a cluster's policies written into one file need; reading so much costs seconds and half a gigabyte. */
 export const YAML_LIMITS: YamlLimits = {
-  bytes: 1024 * 1024,
+  bytes: 4 * 1024 * 1024,
   depth: 64,
-  tokens: 500_000,
-  documents: 2_000,
+  tokens: 2_000_000,
+  documents: 10_000,
   problems: 100,
 };
 
@@ -95,7 +99,7 @@ class YamlReader {
     });
     for (const document of composer.compose(tokens)) {
       const value = this.#document(document);
-      if (value !== undefined) documents.push({ value, locate: (path) => this.#locate(document, path) });
+      if (value !== undefined) documents.push({ value, locate: (path, part) => this.#locate(document, path, part) });
     }
     return documents;
   }
@@ -178,14 +182,15 @@ class YamlReader {
     return object;
   }
 
-  #locate(document: Document.Parsed, path: readonly (string | number)[]): SourceLocation {
+  #locate(document: Document.Parsed, path: readonly (string | number)[], wanted: PathPart = 'value'): SourceLocation {
     let node: unknown = document.contents;
     let offset = offsetOf(node);
     for (const part of path) {
       const pair = isMap(node) ? node.items.find((item) => keyOf(item) === String(part)) : undefined;
       if (pair !== undefined) {
         node = pair.value;
-        offset = offsetOf(isScalar(node) && node.value !== null ? node : pair.key);
+        const isValue = wanted === 'value' && isScalar(node) && node.value !== null;
+        offset = offsetOf(isValue ? node : pair.key);
       } else if (isSeq(node) && typeof part === 'number' && part < node.items.length) {
         node = node.items[part];
         offset = offsetOf(node);

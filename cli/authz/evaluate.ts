@@ -58,7 +58,7 @@ export class Evaluator {
     let id: JsonValue = null;
     try {
       const value = parseLine(line);
-      id = value.id ?? null;
+      id = readId(value.id ?? null);
       return this.#answer(id, readQuestion(value));
     } catch (error) {
       if (error instanceof MalformedLine) return { id, error: `line ${number}: ${error.message}` };
@@ -123,6 +123,21 @@ export class Evaluator {
     this.#compiled.set(key, compiled);
     return compiled;
   }
+}
+
+/** Deeper than any name of a request; without a bound the answer could not be written. */
+const MAX_ID_DEPTH = 8;
+
+/** Whatever names the question, to be repeated in the answer. */
+function readId(id: JsonValue): JsonValue {
+  if (!isWithin(id, MAX_ID_DEPTH)) throw new MalformedLine(`id is nested over ${MAX_ID_DEPTH} levels deep`);
+  return id;
+}
+
+/** Whether at most `depth` lists and objects of the value stand in one another. */
+function isWithin(value: JsonValue, depth: number): boolean {
+  if (value === null || typeof value !== 'object') return true;
+  return depth > 0 && Object.values(value).every((part: JsonValue) => isWithin(part, depth - 1));
 }
 
 function parseLine(line: string): JsonObject {

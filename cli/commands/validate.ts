@@ -18,8 +18,10 @@ async function validate(paths: readonly string[], options: { readonly json?: boo
     process.stdout.write(`${JSON.stringify(problems, null, 2)}\n`);
   } else {
     for (const problem of problems) process.stdout.write(`${problemLine(problem)}\n`);
-    const outcome = errors === 0 ? 'admissible' : `${errors} ${errors === 1 ? 'error' : 'errors'}`;
-    process.stderr.write(`${manifests.length} manifests in ${files} files: ${outcome}\n`);
+    const outcome = errors === 0 ? 'admissible' : count(errors, 'error');
+    process.stderr.write(`${count(manifests.length, 'manifest')} in ${count(files, 'file')}: ${outcome}\n`);
   }
   if (errors > 0) process.exitCode = EXIT.failure;
 }
+
+const count = (number: number, thing: string): string => `${number} ${thing}${number === 1 ? '' : 's'}`;

@@ -83,10 +83,10 @@ class Injector {
       version,
     };
     const result = inject(template.pod, context, settings);
-    const problem = ({ path, severity, message }: Finding): Problem => ({
+    const problem = ({ path, part, severity, message }: Finding): Problem => ({
       severity,
       message,
-      location: document.locate([...template.path, ...path]),
+      location: document.locate([...template.path, ...path], part),
       resource: `${template.kind} ${template.namespace}/${template.name}`,
     });
     this.notes.push(...result.warnings.map((finding) => problemLine(problem(finding))));

@@ -23,6 +23,11 @@ export function parsed<T>(expects: string, placeholder: T, parse: (text: string)
   return { expects, placeholder, read: (value) => (typeof value === 'string' ? parse(value) : null) };
 }
 
+/** A container image, as far as a slip of the pen would show: the kubelet would only say InvalidImageName, pod by pod. */
+export const imageReference: Decoder<string> = parsed('an image such as registry.example/postern:1.0', '', (value) =>
+  /^\w[\w.:/@-]{0,511}$/.test(value) ? value : null,
+);
+
 /** An absolute path; what is written is relative to `directory`. */
 export function path(directory: string): Decoder<string> {
   return parsed('a path', '', (value) =>

@@ -24,11 +24,22 @@ export class KeySet {
     this.ignored = ignored;
   }
 
-  /**
-   * Whether one of the keys has signed the token: a key that the token's `kid` names, or that has no name, and that is for the token's algorithm.
-   * Without a `kid` every key for the algorithm is tried. Null where it has.
-   */
+  /** Whether one of the keys has signed the token, as `signerOf`. Null where it has. */
   verify(token: ParsedToken): TokenFault | null {
+    const signer = this.signerOf(token);
+    return typeof signer === 'string' ? signer : null;
+  }
+
+  /** Whether this key is among them, under whatever name. */
+  holds(key: VerificationKey): boolean {
+    return this.keys.some((one) => one === key || one.key.equals(key.key));
+  }
+
+  /**
+   * Which of the keys has signed the token: one that the token's `kid` names, or that has no name, and that is for the token's algorithm.
+   * Without a `kid` every key for the algorithm is tried.
+   */
+  signerOf(token: ParsedToken): VerificationKey | TokenFault {
     let tries = 0;
     let signed: Buffer | null = null;
     for (const candidate of this.keys) {
@@ -36,7 +47,7 @@ export class KeySet {
       if (token.keyId !== null && candidate.keyId !== null && candidate.keyId !== token.keyId) continue;
       if (++tries > MAX_TRIES) return FAULTS.signature;
       signed ??= Buffer.from(token.signed, 'latin1');
-      if (isSignedBy(candidate, token, signed)) return null;
+      if (isSignedBy(candidate, token, signed)) return candidate;
     }
     return tries === 0 ? FAULTS.noMatchingKey : FAULTS.signature;
   }

@@ -7,6 +7,8 @@ import { type Findings, nearest, type Path } from './findings.ts';
 
 const MAX_SERVICE_ACCOUNT = 320;
 const NEVER_IN_PATH = /[?#]/;
+/** RFC 9110, section 9.1, and PATCH (RFC 5789). */
+const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH']);
 const ENCODED_IN_PATH = /[^\x21-\x7e]|["<>^`|\\]/;
 
 /** What a value of a condition must be, by attribute; `isField` where it stands in `source`, not in `when`. */
@@ -30,6 +32,7 @@ export function validateValue(
       const problem = pathProblem(text);
       if (problem !== null) findings.error(path, `${quoted(text)}: ${problem}`);
       else if (NEVER_IN_PATH.test(text)) findings.warn(path, `${quoted(text)} never matches: a path has no query`);
+      else if (hasLiteralStar(text) && !text.includes('{')) warnOfStar(text, '; {*} is one segment', path, findings);
       else if (ENCODED_IN_PATH.test(text)) {
         findings.warn(
           path,
@@ -41,6 +44,15 @@ export function validateValue(
     case 'source.principal':
       if (text.startsWith('spiffe://')) {
         findings.warn(path, `${quoted(text)} never matches: principals are written without "spiffe://"`);
+      } else if (hasLiteralStar(text)) warnOfStar(text, '', path, findings);
+      return;
+    case 'source.namespace':
+    case 'request.host':
+      if (hasLiteralStar(text)) warnOfStar(text, '', path, findings);
+      return;
+    case 'request.method':
+      if (METHODS.has(text.toUpperCase()) && text !== text.toUpperCase()) {
+        findings.warn(path, `${quoted(text)} does not match ${text.toUpperCase()}: methods are case-sensitive`);
       }
       return;
     case 'source.serviceAccount':
@@ -52,6 +64,15 @@ export function validateValue(
     default:
       return;
   }
+}
+
+/** Whether a `*` is left when that of a prefix or a suffix has been taken away. */
+const hasLiteralStar = (text: string): boolean =>
+  (text.startsWith('*') ? text.slice(1) : text.endsWith('*') ? text.slice(0, -1) : text).includes('*');
+
+function warnOfStar(text: string, instead: string, path: Path, findings: Findings): void {
+  const meaning = '"*" is a wildcard as the first or the last character only; elsewhere it stands for itself';
+  findings.warn(path, `${quoted(text)}: ${meaning}${instead}`);
 }
 
 function validateServiceAccount(text: string, path: Path, findings: Findings): void {
@@ -87,6 +108,11 @@ export function unknownKey(key: string): string {
   if (/^request\.(?:headers|auth\.claims)/.test(key))
     return `the key ${shown} must name what it asks for, as in request.headers[x-team]`;
   if (key.startsWith('experimental.')) return ENVOY_ONLY;
+  const [, header, name] = /^request\.(?:(header)|(?:auth\.)?claims?)(\[.*\])$/.exec(key) ?? [];
+  if (name !== undefined) {
+    const meant = `request.${header === undefined ? 'auth.claims' : 'headers'}${name}`;
+    return `unknown key ${shown}; did you mean ${quoted(meant)}?`;
+  }
   const near = nearest(key, PLAIN_WHEN_KEYS);
   return near === null ? `unknown key ${shown}` : `unknown key ${shown}; did you mean ${near}?`;
 }

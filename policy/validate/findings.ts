@@ -1,12 +1,14 @@
 import { asObject, isAbsent, isList } from '../json.ts';
 import { quoted } from '../quoted.ts';
-import type { JsonObject, JsonValue, Problem } from '../types.ts';
+import type { JsonObject, JsonValue, PathPart, Problem } from '../types.ts';
 
 export type Path = readonly (string | number)[];
 
 /** Something wrong or doubtful in an object, and where in it. */
 export interface Finding {
   readonly path: (string | number)[];
+  /** What of `path` is wrong; its value where absent. */
+  readonly part?: PathPart;
   readonly severity: Problem['severity'];
   readonly message: string;
 }
@@ -26,8 +28,8 @@ export class Findings {
     return this.#findings;
   }
 
-  error(path: Path, message: string): void {
-    this.#add({ path: [...path], severity: 'error', message });
+  error(path: Path, message: string, part?: PathPart): void {
+    this.#add({ path: [...path], severity: 'error', message, ...(part === undefined ? {} : { part }) });
   }
 
   warn(path: Path, message: string): void {
@@ -49,7 +51,7 @@ export class Findings {
     for (const name of Object.keys(object)) {
       // An object that is all unknown fields has been refused; measuring every name against the known ones would take long.
       if (this.#counts.error >= MAX_FINDINGS) return;
-      if (!known.includes(name)) this.error([...path, name], unknownField(name, known));
+      if (!known.includes(name)) this.error([...path, name], unknownField(name, known), 'key');
     }
   }
 

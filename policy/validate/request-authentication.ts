@@ -1,4 +1,5 @@
 import { asObject, field, isAbsent, isList } from '../json.ts';
+import { parseKeySet } from '../jwt/key-set.ts';
 import { quoted } from '../quoted.ts';
 import type { JsonObject, JsonValue } from '../types.ts';
 import type { Findings, Path } from './findings.ts';
@@ -21,6 +22,10 @@ const RULE_FIELDS = [
   'spaceDelimitedClaims',
 ];
 const MAX_URI = 2048;
+/** Without what a WHATWG URL parser repairs in silence: blanks, backslashes, slashes too few or too many (RFC 3986, 3). */
+const HTTP_URI = /^https?:\/\/[^\s\\/?#][^\s\\]*$/i;
+/** Keys of which the reason is told why they are of no use. */
+const MAX_REASONS = 4;
 const MAX_SPACE_DELIMITED = 64;
 const HEADER_NAME = /^[-_A-Za-z0-9]+$/;
 /** Go's duration, of which whole milliseconds are admissible. */
@@ -72,24 +77,32 @@ function validateRule(rule: JsonObject, path: Path, findings: Findings): void {
 }
 
 function validateUri(uri: string, path: Path, findings: Findings): void {
-  const url = URL.canParse(uri) ? new URL(uri) : null;
-  if (uri.length > MAX_URI || url === null || !['http:', 'https:'].includes(url.protocol) || url.hostname === '') {
+  if (uri.length > MAX_URI || !HTTP_URI.test(uri) || !URL.canParse(uri)) {
     findings.error(path, `jwksUri must be an http or https URL of at most ${MAX_URI} characters`);
   }
 }
 
+/** By the reading of whoever verifies tokens: what that cannot read would refuse every token, long after admission. */
 function validateJwks(jwks: string, path: Path, findings: Findings): void {
-  let parsed: JsonValue;
-  try {
-    parsed = JSON.parse(jwks);
-  } catch {
-    findings.error(path, 'jwks is not JSON');
+  const set = parseKeySet(jwks);
+  if (typeof set === 'string') {
+    findings.error(path, `jwks ${set}`);
     return;
   }
-  const keys = field(asObject(parsed), 'keys');
-  if (!isList(keys)) findings.error(path, 'jwks must be a JWK Set: an object with a list of keys');
-  else if (keys.some((key) => !isAbsent(field(asObject(key), 'd')) || !isAbsent(field(asObject(key), 'k')))) {
+  const written: JsonValue = JSON.parse(jwks);
+  const keys = field(asObject(written), 'keys');
+  const values = isList(keys) ? keys : [];
+  const noObject = values.findIndex((key) => asObject(key) === null);
+  if (noObject >= 0) {
+    findings.error(path, `keys[${noObject}] of jwks must be an object`);
+    return;
+  }
+  if (values.some((key) => !isAbsent(field(asObject(key), 'd')) || !isAbsent(field(asObject(key), 'k')))) {
     findings.warn(path, 'jwks holds private keys: publish the public ones only, and replace these');
+  }
+  if (set.keys.length === 0) {
+    const reasons = set.ignored.slice(0, MAX_REASONS).join('; ') || 'it has none';
+    findings.warn(path, `no key of jwks can verify a token, so every token is refused: ${reasons}`);
   }
 }
 

@@ -47,9 +47,11 @@ function validateSelector(spec: JsonObject, findings: Findings): void {
   findings.stringMap(labels, labelsPath);
   for (const [key, value] of Object.entries(labels ?? {})) {
     const at = [...labelsPath, key];
-    if (key === '') findings.error(at, 'the key of a label must not be empty');
-    if (key.includes('*') || (typeof value === 'string' && value.includes('*'))) {
-      findings.error(at, 'labels are matched exactly: "*" is not allowed in a key or value');
+    if (key === '') findings.error(at, 'the key of a label must not be empty', 'key');
+    const hasStar = key.includes('*');
+    if (hasStar || (typeof value === 'string' && value.includes('*'))) {
+      const part = hasStar ? 'key' : 'value';
+      findings.error(at, 'labels are matched exactly: "*" is not allowed in a key or value', part);
     }
     if (typeof value === 'string' && value.length > MAX_LABEL_VALUE) {
       findings.error(at, `the value of a label has at most ${MAX_LABEL_VALUE} characters`);

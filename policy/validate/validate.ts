@@ -41,10 +41,10 @@ export function validateObject(object: JsonObject): readonly Finding[] {
 
 /** The same for a manifest, with the place in its file. */
 export function validateManifest(manifest: Manifest): Problem[] {
-  return validateObject(manifest.object).map(({ path, severity, message }) => ({
+  return validateObject(manifest.object).map(({ path, part, severity, message }) => ({
     severity,
     message,
-    location: manifest.locate(path),
+    location: manifest.locate(path, part),
     resource: titleOf(manifest),
   }));
 }

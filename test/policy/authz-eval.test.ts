@@ -140,6 +140,39 @@ describe('the answer to a line', () => {
     expect(ask(changed(LINE, 'connection', { sourcePrincipal: null }))).toMatchObject({ decision: 'allow' });
   });
 
+  test('with --explain says that nothing is allowed from an address that is not known, where a rule asks for it', () => {
+    const unknown = changed(LINE, 'connection', { sourceIp: undefined });
+    const blocks = { from: [{ source: { ipBlocks: ['10.0.0.0/8'] } }], to: [{ operation: { methods: ['PUT'] } }] };
+    const deny = policy({ action: 'DENY', rules: [blocks] }, { name: 'deny' });
+    const note = 'nothing is allowed: a rule asks for an address that is not known';
+    expect(ask(unknown, [deny, allow({})], true)).toMatchObject({
+      decision: 'deny',
+      policy: null,
+      trace: [
+        { policy: 'shop/deny', matched: false, failed: { found: '(not known)', wanted: '10.0.0.0/8' }, note },
+        { policy: 'shop/allow', matched: false, failed: null, note },
+      ],
+    });
+    expect(ask(unknown, [deny], true)).toMatchObject({ decision: 'deny', trace: [{ matched: false, note }] });
+    expect(ask(LINE, [deny, allow({})], true)).toMatchObject({
+      trace: [{ note: null }, { matched: true, note: null }],
+    });
+  });
+
+  test('repeats any id, and nothing in a line is too deep to be answered', () => {
+    expect(ask({ ...LINE, id: { run: [1, null] } })).toMatchObject({ id: { run: [1, null] }, decision: 'allow' });
+    const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
+    const answer = (id: string, jwt: string) =>
+      new Evaluator([], mesh(), true).answer(
+        JSON.stringify({ ...LINE, id: 'ID', jwt: 'JWT' })
+          .replace('"ID"', id)
+          .replace('"JWT"', jwt),
+        7,
+      );
+    expect(JSON.stringify(answer(deep, 'null'))).toContain('{"id":null,"error":"line 7: id is nested');
+    expect(JSON.stringify(answer('1', `{"a":${deep}}`))).toContain('"decision":"allow"');
+  });
+
   test('with --explain has the trace: what was considered, and the first condition that failed', () => {
     const rule = { to: [{ operation: { methods: ['GET'], paths: ['/caf\u00e9'] } }] };
     const line = changed(LINE, 'request', { path: '/caf\u00e9s' });
@@ -197,6 +230,7 @@ describe('the answer to a line', () => {
     [changed(LINE, 'request', { method: undefined }), 'c1', 'request.method is missing'],
     [changed(LINE, 'request', { path: 1 }), 'c1', 'request.path must be a string'],
     [changed(LINE, 'request', { headers: { a: [1] } }), 'c1', 'request.headers.a must be a string or a list'],
+    [{ ...LINE, id: [[[[[[[[['c1']]]]]]]]] }, null, 'id is nested over 8 levels deep'],
   ])('to %j is an error with its id %j: %s', (line, id, message) => {
     expect(ask(line)).toEqual({ id, error: expect.stringContaining(`line 7: ${message}`) });
   });

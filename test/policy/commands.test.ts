@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { authnMode } from '../../cli/authn-mode.ts';
 import { loadManifests, problemLine } from '../../cli/manifest-files.ts';
+import { YAML_LIMITS } from '../../policy/index.ts';
 
 const SERVICE =
   'apiVersion: v1\nkind: Service\nmetadata: {name: orders, namespace: shop}\nspec: {ports: [{port: 80}]}\n';
@@ -71,7 +72,7 @@ describe('reading manifests', () => {
   });
 
   test('reports a file that is too large or not UTF-8', () => {
-    write('a.yaml', 'x'.repeat(2 * 1024 * 1024));
+    write('a.yaml', 'x'.repeat(YAML_LIMITS.bytes + 1));
     write('b.yaml', Buffer.from([0x61, 0xff]));
     expect(lines(directory)).toEqual([
       expect.stringContaining('a.yaml:1:1: error: is larger than'),

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { standInFor } from '../../policy/fail-closed.ts';
 import { compilePolicies, selects, validateObject } from '../../policy/index.ts';
-import type { JsonObject, JsonValue, PolicyMesh } from '../../policy/types.ts';
+import type { JsonObject, JsonValue } from '../../policy/types.ts';
+import { MESH } from './objects.ts';
 
 const METADATA = { name: 'p', namespace: 'shop', uid: 'u', creationTimestamp: '2026-01-01T00:00:00Z' };
 const SELECTOR = { matchLabels: { app: 'orders' } };
@@ -79,16 +80,8 @@ describe('in the place of an AuthorizationPolicy that cannot be read stands a DE
     if (whom === 'nobody' || standIn === null) return;
     // Also where another policy allows.
     const allow = authorization({ rules: [{}] }, { name: 'allow' });
-    const mesh: PolicyMesh = {
-      trustDomain: 'cluster.local',
-      trustDomainAliases: [],
-      rootNamespace: 'istio-system',
-      defaultAction: 'ALLOW',
-      pathNormalization: 'BASE',
-      extensionProviders: [],
-    };
     const workload = { namespace: 'shop', labels: { app: 'orders' } };
-    const decision = compilePolicies([allow, standIn], workload, mesh).decide({
+    const decision = compilePolicies([allow, standIn], workload, MESH).decide({
       sourcePrincipal: 'cluster.local/ns/web/sa/frontend',
       sourceIp: '10.0.0.1',
       destinationIp: '10.0.0.2',

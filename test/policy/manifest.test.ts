@@ -30,6 +30,17 @@ test('a manifest has its kind, namespace and name, and every problem its place',
   ]);
 });
 
+test('what is wrong with a key is told where the key stands, not its value', () => {
+  const { manifests } = parse(
+    POLICY.replace('spec:\n', 'spec:\n  acton: DENY\n  selector: {matchLabels: {"a*": b}}\n'),
+  );
+  expect(manifests.flatMap(validateManifest)).toMatchObject([
+    { message: expect.stringContaining('unknown field "acton"'), location: { line: 7, column: 3 } },
+    { message: expect.stringContaining('"*" is not allowed'), location: { line: 8, column: 28 } },
+    { message: expect.stringContaining('CIDR block'), location: { line: 12, column: 20 } },
+  ]);
+});
+
 test('a manifest without a namespace is in default', () => {
   expect(parse('apiVersion: v1\nkind: Service\nmetadata: {name: a}\n').manifests[0]?.namespace).toBe('default');
 });

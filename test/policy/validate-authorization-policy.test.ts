@@ -323,9 +323,30 @@ describe('AuthorizationPolicies that are doubtful', () => {
     [operation({ paths: ['/a#b'] }), 'a path has no query'],
     [operation({ notPaths: ['/caf\u00e9'] }), 'percent-encoded unless pathNormalization is NONE'],
     [operation({ paths: ['/a b'] }), 'percent-encoded unless pathNormalization is NONE'],
+    [operation({ paths: ['/orders/*/items'] }), 'stands for itself; {*} is one segment'],
+    [operation({ hosts: ['*.shop.*'] }), 'stands for itself'],
+    [operation({ methods: ['get'] }), '"get" does not match GET'],
+    [source({ principals: ['cluster.local/ns/*/sa/frontend'] }), 'stands for itself'],
+    [source({ namespaces: ['team-*-prod'] }), 'stands for itself'],
   ])('%j', (object, expected) => {
     expect(errors(object)).toEqual([]);
     expect(errors(object, 'warning').join('\n')).toContain(expected);
+  });
+
+  test.each<[JsonObject]>([
+    [operation({ methods: ['GET', '*', 'G*', 'brew'], hosts: ['*.shop', 'shop.*', '*'] })],
+    [operation({ paths: ['/a/{*}/b', '/a/{**}', '/a*', '*/b', '*'] })],
+    [source({ principals: ['*', 'cluster.local/ns/shop/*', '*/sa/frontend'] })],
+  ])('%j is not', (object) => {
+    expect(errors(object, 'warning')).toEqual([]);
+  });
+
+  test.each([
+    ['request.header[x-role]', 'did you mean "request.headers[x-role]"?'],
+    ['request.claims[groups]', 'did you mean "request.auth.claims[groups]"?'],
+    ['request.auth.claim[groups]', 'did you mean "request.auth.claims[groups]"?'],
+  ])('the key %s is told what it may have meant', (key, expected) => {
+    expect(errors(when({ key, values: ['x'] })).join('\n')).toContain(expected);
   });
 
   test('a DENY of HTTP attributes with a port is not', () => {

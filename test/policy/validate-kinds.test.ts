@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import {
   type JsonObject,
@@ -93,8 +94,17 @@ describe('RequestAuthentication', () => {
     [{ issuer: 'a', jwksUri: 'ftp://a' }, 'http or https URL'],
     [{ issuer: 'a', jwksUri: 'https://a:99999' }, 'http or https URL'],
     [{ issuer: 'a', jwksUri: `https://a/${'x'.repeat(2048)}` }, 'http or https URL'],
-    [{ issuer: 'a', jwks: 'x' }, 'is not JSON'],
-    [{ issuer: 'a', jwks: '{}' }, 'must be a JWK Set'],
+    [{ issuer: 'a', jwks: 'x' }, 'jwks is not a JSON object'],
+    [{ issuer: 'a', jwks: '{}' }, 'jwks has no list of keys'],
+    [{ issuer: 'a', jwks: '[]' }, 'jwks is not a JSON object'],
+    [{ issuer: 'a', jwks: '{"keys":[1]}' }, 'keys[0] of jwks must be an object'],
+    [{ issuer: 'a', jwks: '{"keys":[],"keys":[]}' }, 'jwks is not a JSON object, or one with a member twice'],
+    [{ issuer: 'a', jwksUri: 'https:a.example/keys' }, 'http or https URL'],
+    [{ issuer: 'a', jwksUri: 'https:///keys' }, 'http or https URL'],
+    [{ issuer: 'a', jwksUri: 'https:\\\\a.example\\keys' }, 'http or https URL'],
+    [{ issuer: 'a', jwksUri: ' https://a.example/keys' }, 'http or https URL'],
+    [{ issuer: 'a', jwksUri: 'https://a.example/ke ys' }, 'http or https URL'],
+    [{ issuer: 'a', jwksUri: 'https://a.exa\nmple/keys' }, 'http or https URL'],
     [{ issuer: 'a', fromHeaders: [{ name: '' }] }, 'fromHeaders[0].name'],
     [{ issuer: 'a', fromParams: [''] }, 'fromParams[0]'],
     [{ issuer: 'a', fromCookies: [''] }, 'fromCookies[0]'],
@@ -123,6 +133,26 @@ describe('RequestAuthentication', () => {
     expect(errors(request({ issuer: 'a', jwks: '{"keys":[{"kty":"EC","d":"x"}]}' }), 'warning')).toContain(
       'private keys',
     );
+  });
+
+  test('more keys than a verifier takes are refused', () => {
+    const jwks = JSON.stringify({ keys: new Array(257).fill({}) });
+    expect(errors(request({ issuer: 'a', jwks }))).toContain('jwks has more than 256 keys');
+  });
+
+  test('keys none of which can verify a token are warned of, with the reason', () => {
+    const unfit = '{"keys":[{"kty":"EC","crv":"P-256"},{"kty":"unheard-of"}]}';
+    expect(errors(request({ issuer: 'a', jwks: unfit }))).toBe('');
+    expect(errors(request({ issuer: 'a', jwks: unfit }), 'warning')).toMatch(
+      /no key of jwks can verify a token, so every token is refused: keys\[0\] .+; keys\[1\] kty/,
+    );
+    expect(errors(request({ issuer: 'a', jwks: '{"keys":[]}' }), 'warning')).toContain('no key of jwks');
+  });
+
+  test('keys of which one can verify tokens pass without a word', () => {
+    const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const jwks = JSON.stringify({ keys: [{ kty: 'unheard-of' }, publicKey.export({ format: 'jwk' })] });
+    expect(validateObject(request({ issuer: 'a', jwks }))).toEqual([]);
   });
 });
 

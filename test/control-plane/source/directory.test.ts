@@ -1,10 +1,12 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { FIXED } from '../../../control-plane/config.ts';
 import { DirectorySource } from '../../../control-plane/source/directory.ts';
 import { LastGoodFile } from '../../../control-plane/source/last-good.ts';
 import type { SourceChange } from '../../../control-plane/source/manifest-source.ts';
-import { eventually, temporaryDirectory } from '../support.ts';
+import { eventually } from '../../support/eventually.ts';
+import { temporaryDirectory } from '../support.ts';
 
 const POLICY = (...names: string[]) =>
   names
@@ -14,6 +16,8 @@ const POLICY = (...names: string[]) =>
     )
     .join('---\n');
 const log = { warn: () => {}, error: () => {} };
+/** Longer than a slow machine takes from one step of a test to the next. */
+const NEVER_MS = 600_000;
 const timings = { rescanMs: 100, settleMs: 10, removalSettleMs: 300, returnSettleMs: 1_500 };
 
 let directory: string;
@@ -23,18 +27,20 @@ const path = (name: string) => join(directory, 'm', name);
 const write = (name: string, text: string) => fs.writeFileSync(path(name), text);
 const names = () => source.manifests.map(({ name }) => name).join(' ');
 const messages = () => source.problems.map(({ message }) => message).join('\n');
-const start = async () => {
+const start = async (slower: Partial<typeof timings> = {}) => {
   source = new DirectorySource({
     directory: join(directory, 'm'),
     log,
-    timings,
+    timings: { ...timings, ...slower },
     lastGood: new LastGoodFile(directory, log),
   });
   changes = [];
   await source.start((change) => changes.push(change));
 };
 const becomes = (wanted: string) =>
-  eventually(`the objects ${JSON.stringify(wanted)} instead of ${JSON.stringify(names())}`, () => names() === wanted);
+  eventually(() => names() === wanted, {
+    what: `the objects ${JSON.stringify(wanted)} instead of ${JSON.stringify(names())}`,
+  });
 const staysFor = async (ms: number, wanted: string) => {
   const end = Date.now() + ms;
   while (Date.now() < end) {
@@ -92,6 +98,8 @@ describe('an edit', () => {
   });
 
   it('by removing and writing anew never shows an empty moment', async () => {
+    await source.stop();
+    await start({ removalSettleMs: NEVER_MS });
     fs.rmSync(path('a.yaml'));
     await new Promise((resolve) => setTimeout(resolve, 15));
     write('a.yaml', POLICY('one', 'two', 'three'));
@@ -101,7 +109,7 @@ describe('an edit', () => {
 
   it('that is invalid changes nothing and says where', async () => {
     write('a.yaml', `${POLICY('one')}---\nkind: [`);
-    await eventually('the complaint', () => messages() !== '');
+    await eventually(() => messages() !== '', { what: 'the complaint' });
     expect(names()).toBe('one two');
     expect(source.problems[0]?.location).toMatchObject({ file: path('a.yaml') });
     expect(source.problems[0]?.location.line).toBeGreaterThan(4);
@@ -111,6 +119,8 @@ describe('an edit', () => {
   });
 
   it('whose second half arrives late does not drop objects meanwhile', async () => {
+    await source.stop();
+    await start({ removalSettleMs: NEVER_MS });
     const text = POLICY('one', 'two', 'three');
     const end = text.indexOf('---');
     const file = fs.openSync(path('a.yaml'), 'w');
@@ -123,7 +133,7 @@ describe('an edit', () => {
 
   it('that repeats another file’s object is refused until that one gives it up', async () => {
     write('b.yaml', POLICY('two', 'four'));
-    await eventually('the complaint', () => messages().includes('a.yaml'));
+    await eventually(() => messages().includes('a.yaml'), { what: 'the complaint' });
     expect(names()).toBe('one two');
     write('a.yaml', POLICY('one'));
     await becomes('one two four');
@@ -131,17 +141,17 @@ describe('an edit', () => {
   });
 
   it('that makes it too large or not UTF-8 changes nothing', async () => {
-    write('a.yaml', '#'.repeat(1024 * 1024 + 1));
-    await eventually('the complaint', () => messages().includes('larger'));
+    write('a.yaml', '#'.repeat(FIXED.source.maxFileBytes + 1));
+    await eventually(() => messages().includes('larger'), { what: 'the complaint' });
     fs.writeFileSync(path('a.yaml'), Buffer.of(0xff, 0xfe));
-    await eventually('the complaint', () => messages().includes('utf-8'));
+    await eventually(() => messages().includes('utf-8'), { what: 'the complaint' });
     expect(names()).toBe('one two');
   });
 
   it('that puts a link or a FIFO in its place changes nothing', async () => {
     fs.rmSync(path('a.yaml'));
     fs.symlinkSync('/etc/passwd', path('a.yaml'));
-    await eventually('the complaint', () => messages().includes('symbolic'));
+    await eventually(() => messages().includes('symbolic'), { what: 'the complaint' });
     await staysFor(150, 'one two');
   });
 
@@ -156,13 +166,13 @@ describe('an edit', () => {
 describe('a directory', () => {
   it('that disappears keeps everything, says so, and recovers', async () => {
     write('a.yaml', POLICY('a'));
-    await start();
+    await start({ returnSettleMs: NEVER_MS });
     fs.renameSync(join(directory, 'm'), join(directory, 'away'));
-    await eventually('the fault', () => source.fault);
+    await eventually(() => source.fault, { what: 'the fault' });
     expect(source.fault?.message).toContain(join(directory, 'm'));
     expect(names()).toBe('a');
     fs.mkdirSync(join(directory, 'm'));
-    await eventually('the recovery', () => source.fault === null);
+    await eventually(() => source.fault === null, { what: 'the recovery' });
     await staysFor(100, 'a');
     write('a.yaml', POLICY('a', 'b'));
     await becomes('a b');
