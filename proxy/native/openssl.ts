@@ -84,6 +84,10 @@ export const SSL_write = bind<(ssl: number, buffer: number, length: number) => n
   'int SSL_write(uintptr_t, uintptr_t, int)',
 );
 export const SSL_has_pending = bind<(ssl: number) => number>('int SSL_has_pending(uintptr_t)');
+export const SSL_set_info_callback = bind<(ssl: number, callback: bigint) => void>(
+  'void SSL_set_info_callback(uintptr_t, void *)',
+);
+export const SSL_set_shutdown = bind<(ssl: number, mode: number) => void>('void SSL_set_shutdown(uintptr_t, int)');
 export const SSL_shutdown = bind<(ssl: number) => number>('int SSL_shutdown(uintptr_t)');
 export const SSL_get_verify_result = bind<(ssl: number) => number>('long SSL_get_verify_result(uintptr_t)');
 export const SSL_get1_peer_certificate = bind<(ssl: number) => number>(
@@ -115,6 +119,9 @@ export const ERR_reason_error_string = bind<(code: number | bigint) => string | 
 );
 export const X509_verify_cert_error_string = bind<(code: number) => string>('str X509_verify_cert_error_string(long)');
 
+/** Of an info callback: a step of the state machine, such as a handshake message that came. */
+export const SSL_CB_LOOP = 1;
+export const SSL_RECEIVED_SHUTDOWN = 2;
 export const SSL_ERROR_SSL = 1;
 export const SSL_ERROR_WANT_READ = 2;
 export const SSL_ERROR_WANT_WRITE = 3;

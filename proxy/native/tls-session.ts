@@ -1,5 +1,5 @@
 import { errnoName } from './errno.ts';
-import { errno } from './library.ts';
+import { callback, errno } from './library.ts';
 import { NativeBuffer, readText } from './memory.ts';
 import * as ssl from './openssl.ts';
 import { type TlsContext, takeTlsError } from './tls-context.ts';
@@ -21,6 +21,30 @@ export interface TlsFacts {
 }
 
 const scratch = new NativeBuffer(32);
+
+/**
+ * Handshake messages that a peer may send after the handshake: tickets, and KeyUpdates, of which one is due in 2^24 records (RFC 8446, 5.5), so
+ * that these are for 60 TB. OpenSSL works them off within one SSL_read for as long as they come, 10 µs each: without a bound a peer that keeps
+ * sending them would hold the loop, and everybody on it, for as long as it likes.
+ */
+const MAX_LATE_MESSAGES = 256;
+
+/** SSL → steps taken for such messages; of few. Those of a session go with it. */
+const lateMessages = new Map<number, number>();
+/** Made when the first handshake is done; lives as long as the thread. */
+let watcher: bigint | null = null;
+
+function lateMessageWatcher(): bigint {
+  watcher ??= callback('int postern_late_message(uintptr_t ssl, int where, int value)', (session = 0, where = 0) => {
+    if ((where & ssl.SSL_CB_LOOP) === 0) return 0;
+    const count = (lateMessages.get(session) ?? 0) + 1;
+    lateMessages.set(session, count);
+    // What follows is thrown away: SSL_read returns at the next record.
+    if (count > MAX_LATE_MESSAGES) ssl.SSL_set_shutdown(session, ssl.SSL_RECEIVED_SHUTDOWN);
+    return 0;
+  });
+  return watcher;
+}
 
 /** A resumable TLS session of a client; freed with the context it belongs to. */
 export class TlsTicket {
@@ -59,7 +83,10 @@ export class TlsSession {
 
   handshake(): HandshakeResult {
     const result = ssl.SSL_do_handshake(this.#ssl);
-    if (result === 1) return 'done';
+    if (result === 1) {
+      ssl.SSL_set_info_callback(this.#ssl, lateMessageWatcher());
+      return 'done';
+    }
     const error = ssl.SSL_get_error(this.#ssl, result);
     if (error === ssl.SSL_ERROR_WANT_READ) return 'want-read';
     if (error === ssl.SSL_ERROR_WANT_WRITE) return 'want-write';
@@ -83,7 +110,11 @@ export class TlsSession {
     if (n > 0) return n;
     const error = ssl.SSL_get_error(this.#ssl, n);
     if (error === ssl.SSL_ERROR_WANT_READ || error === ssl.SSL_ERROR_WANT_WRITE) return TLS_AGAIN;
-    if (error === ssl.SSL_ERROR_ZERO_RETURN) return 0;
+    if (error === ssl.SSL_ERROR_ZERO_RETURN) {
+      if ((lateMessages.get(this.#ssl) ?? 0) <= MAX_LATE_MESSAGES) return 0;
+      this.failure = 'a flood of handshake messages';
+      return TLS_ERROR;
+    }
     this.#explain(error);
     return TLS_ERROR;
   }
@@ -115,10 +146,12 @@ export class TlsSession {
   peerCertificate(): LeafFacts | null {
     const x509 = ssl.SSL_get1_peer_certificate(this.#ssl);
     if (x509 === 0) return null;
-    const facts = leafFacts(x509);
-    ssl.X509_free(x509);
-    ssl.ERR_clear_error();
-    return facts;
+    try {
+      return leafFacts(x509);
+    } finally {
+      ssl.X509_free(x509);
+      ssl.ERR_clear_error();
+    }
   }
 
   /** Fingerprint of the root that the peer's chain was verified against; null for a resumed session, which verifies nothing anew. */
@@ -158,6 +191,7 @@ export class TlsSession {
   free(): void {
     if (this.#freed) return;
     this.#freed = true;
+    lateMessages.delete(this.#ssl);
     ssl.SSL_free(this.#ssl);
   }
 }
