@@ -14,6 +14,8 @@ import {
   trustDomain,
 } from '../mesh/config/decoders.ts';
 import type { Section } from '../mesh/config/reader.ts';
+import { LABEL_KEY, LABEL_VALUE } from '../mesh/labels.ts';
+import { TUNNEL_PORT } from '../mesh/resources.ts';
 import { readHttpLimits, readOpaquePorts, readTracing, type TracingConfig } from './config-http.ts';
 import { type DrainConfig, type ProbeConfig, readDrain, readProbes } from './config-pod.ts';
 import type { SocketAddress, WorkerConfig } from './worker/messages.ts';
@@ -96,8 +98,6 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 const SECOND = 1000;
 const HOUR = 3600 * SECOND;
 const PORT = integer(1, 65_535);
-/** The port of HBONE in Istio's convention; a workload that does not say otherwise is reached there. */
-const TUNNEL_PORT = 15_008;
 
 /** Of the top-level map of a settings file; what is wrong is reported to `root`. `file` is absolute, or `env:NAME`: paths are relative to the working directory then. */
 export function readProxy(root: Section, file: string): ProxyConfig {
@@ -286,15 +286,13 @@ export function announcedTunnel(config: ProxyConfig): SocketAddress | null {
   return host === null || (host === first && port === TUNNEL_PORT) ? null : { address: host, port };
 }
 
-// Kubernetes: a label's key may have a DNS subdomain for a prefix; a port's name is a DNS label.
-const LABEL_KEY = /^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
+// Kubernetes: a port's name is a DNS label.
 const PORT_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
 const LABEL: Decoder<string> = {
   expects: 'a label value: at most 63 letters, digits, "-", "_" and "." (quote numbers: version: "1")',
   placeholder: '',
-  read: (value) =>
-    typeof value === 'string' && /^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/.test(value) ? value : null,
+  read: (value) => (typeof value === 'string' && LABEL_VALUE.test(value) ? value : null),
 };
 
 const ORIGIN: Decoder<string> = {

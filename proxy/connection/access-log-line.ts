@@ -1,6 +1,7 @@
 import type { Decision } from '../../policy/types.ts';
 import type { Address } from '../native/socket.ts';
 import type { TlsFacts } from '../native/tls-session.ts';
+import { timestamp } from './access-log.ts';
 import type { Party } from './party.ts';
 import type { RequestRecord } from './request-record.ts';
 
@@ -71,7 +72,7 @@ function grpcText({ grpc, grpcStatus, requestMessages, responseMessages }: Reque
 export function requestLine(record: RequestRecord, time: number): string {
   const { service, originalDestination } = record;
   return (
-    `{"level":30,"time":${time},"msg":"access","direction":"${record.direction}","protocol":"${record.grpc ? 'grpc' : 'http'}",` +
+    `{"level":"info","time":"${timestamp(time)}","msg":"access","direction":"${record.direction}","protocol":"${record.grpc ? 'grpc' : 'http'}",` +
     `"transport":"${record.transport}","verdict":"${record.verdict}",${decisionText(record.decision)},` +
     `"source":{"address":${placeOf(record.from)},${partyText(record.source)}},` +
     `"destination":{"address":${placeOf(record.to)},${partyText(record.destination)}},` +

@@ -8,6 +8,18 @@ const FLUSH_BYTES = 64 * 1024;
 /** Between two flushes at most this much: a flood of connections must not become a flood of memory. */
 const MAX_BYTES = 2 * 1024 * 1024;
 
+let stampedMs = Number.NaN;
+let stamp = '';
+
+/** Unix milliseconds as RFC 3339, as in every other line of the sidecar's log. Made once for all lines of one millisecond. */
+export function timestamp(unixMs: number): string {
+  if (unixMs !== stampedMs) {
+    stamp = new Date(unixMs).toISOString();
+    stampedMs = unixMs;
+  }
+  return stamp;
+}
+
 /** The end of the access log that lies in the worker: it batches whole lines, and drops (and counts) what is too much rather than wait. */
 export class AccessLog {
   readonly #loop: Loop;

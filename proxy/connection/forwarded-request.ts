@@ -1,4 +1,5 @@
 import type {
+  AbortFault,
   ClientExchange,
   ClientSession,
   ExchangeFailure,
@@ -40,6 +41,15 @@ const FAILURES: {
   reset: { status: 503, flag: 'UC', body: brokenOff('connection termination') },
   protocol: { status: 502, flag: 'UPE', body: brokenOff('protocol error') },
   timeout: { status: 504, flag: 'UT', body: 'upstream request timeout' },
+  evicted: { status: 503, flag: 'OM', body: brokenOff('overload') },
+};
+
+/** What it is where whoever asked is gone. */
+const ABORTS: { readonly [fault in AbortFault]: ResponseFlag } = {
+  disconnect: 'DC',
+  protocol: 'DPE',
+  timeout: 'SI',
+  evicted: 'OM',
 };
 
 /** What is a bug of ours, not the other side's. */
@@ -152,14 +162,13 @@ export class ForwardedRequest implements RequestEvents, ResponseEvents {
     this.#client?.resume();
   }
 
-  onRequestAborted(detail: string, fault: 'disconnect' | 'protocol' | 'timeout', status: number): void {
+  onRequestAborted(detail: string, fault: AbortFault, status: number): void {
     if (this.#over) return;
     if (status !== 0) this.record.status = status;
     const client = this.#client;
     this.#client = null;
-    const flag = fault === 'disconnect' ? 'DC' : fault === 'protocol' ? 'DPE' : 'SI';
     client?.abort(detail);
-    this.#end(flag, detail);
+    this.#end(ABORTS[fault], detail);
   }
 
   // ---- from whoever answers ----

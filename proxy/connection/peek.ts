@@ -48,8 +48,10 @@ export class Peek implements EventHandler {
     else if (n === MAX_CLIENT_HELLO_BYTES) this.#finish({ kind: 'malformed', reason: 'the hello is too long' });
   }
 
+  /** Of its own, or of whoever was told and may not have taken the descriptor over. */
   onFault(): void {
-    this.#finish({ kind: 'malformed', reason: 'internal error' });
+    if (!this.#over) this.#finish({ kind: 'malformed', reason: 'internal error' });
+    else this.#loop.closeIfOf(this.#fd, this);
   }
 
   #finish(result: FirstBytes): void {

@@ -1,6 +1,7 @@
 import type { Decision } from '../../policy/types.ts';
 import type { Address } from '../native/socket.ts';
 import type { TlsFacts } from '../native/tls-session.ts';
+import { timestamp } from './access-log.ts';
 import type { DataPlane } from './data-plane.ts';
 import { type Party, partyLabels, partyOf, type ServiceFacts } from './party.ts';
 import type { SeriesSet } from './series.ts';
@@ -141,8 +142,8 @@ export class ConnectionRecord {
   describe(flags: Flags, detail: string, forward: number, back: number): { readonly [key: string]: unknown } {
     const { decision } = this;
     return {
-      level: 30,
-      time: this.#plane.unixNow(),
+      level: 'info',
+      time: timestamp(this.#plane.unixNow()),
       msg: 'access',
       direction: this.direction,
       protocol: this.protocol === 'http' ? 'http' : undefined,

@@ -14,7 +14,8 @@ import type { TraceContext } from './trace-context.ts';
  * Why a request did not go as it should, in Envoy's words (`%RESPONSE_FLAGS%`): the values of `response_flags` for HTTP. A denial by policy is `-` with 403, as there.
  * DPE: the client broke the protocol; DC: it went away. NR: no route; UH: no healthy endpoint; UF: none could be connected; UC: the endpoint's
  * connection ended; UR: it reset the stream; UPE: it broke the protocol; UO: a limit on connections or pending requests; UT: too slow; SI: idle;
- * URX: retried in vain; UAEX: the user's token was refused; LR: reset by the sidecar itself (policy change, drain, revocation).
+ * URX: retried in vain; UAEX: the user's token was refused; LR: reset by the sidecar itself (policy change, drain, revocation). OM: its
+ * reader was so slow that what waited for it kept all others on the connection waiting.
  */
 export type ResponseFlag =
   | '-'
@@ -31,7 +32,8 @@ export type ResponseFlag =
   | 'SI'
   | 'URX'
   | 'UAEX'
-  | 'LR';
+  | 'LR'
+  | 'OM';
 
 /**
  * What is known of one request, and its only way to be told of: `end` exactly once writes the metrics, the access-log line and the span. Facts are

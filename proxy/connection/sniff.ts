@@ -51,8 +51,10 @@ export class SocketSniff implements EventHandler {
     else if ((mask & (EPOLLRDHUP | EPOLLHUP)) !== 0) this.#finish('opaque');
   }
 
+  /** Of its own, or of whoever was told and may not have taken the descriptor over. */
   onFault(): void {
-    this.#finish('failed');
+    if (!this.#over) this.#finish('failed');
+    else this.#loop.closeIfOf(this.#fd, this);
   }
 
   #finish(result: SniffResult): void {
@@ -114,8 +116,10 @@ export class EndSniff implements EventHandler {
     else if (this.#end.hasPending()) this.#loop.later(() => this.onEvents());
   }
 
+  /** As of `SocketSniff`. */
   onFault(): void {
-    this.#finish('failed');
+    if (!this.#over) this.#finish('failed');
+    else if (this.#loop.closeIfOf(this.#end.fd, this)) this.#end.release(true);
   }
 
   #finish(result: SniffResult): void {

@@ -3,6 +3,7 @@ import { Agent, type RequestOptions, request } from 'node:https';
 import type { LookupFunction } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { EXIT, messageOf, PosternError } from '../../mesh/errors.ts';
+import { isUntrustedCertificate } from '../../mesh/untrusted-certificate.ts';
 import type { Svid } from './svid.ts';
 import type { ControlPlaneTrust } from './trust.ts';
 
@@ -172,18 +173,9 @@ function limitConnecting(sent: ClientRequest): void {
   });
 }
 
-const UNTRUSTED = new Set([
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'CERT_SIGNATURE_FAILURE',
-]);
-
 function hintFor(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  return UNTRUSTED.has(code)
-    ? '; its certificate is not from a root in controlPlane.caFile: is that the file of this control plane?'
+  return isUntrustedCertificate(error)
+    ? '; its certificate is not from a root in controlPlane.caFile: is that the file of this control plane, and copied since its CA was last rotated?'
     : '';
 }
 

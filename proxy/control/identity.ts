@@ -124,15 +124,20 @@ export class Identity {
         if (this.#current === null && isFinal(error)) throw error;
         this.#failure = messageOf(error);
         const delayMs = backoff.next();
-        const kept = this.#current === null ? '' : '; the present one stays in use';
         log.warn(
           { code: codeOf(error), retryInMs: Math.round(delayMs) },
-          `no new certificate: ${messageOf(error)}${kept}`,
+          `no new certificate: ${messageOf(error)}${this.#presentState()}`,
         );
         await pause(clock, delayMs, signal);
       }
     }
     return null;
+  }
+
+  /** What a failure means for the certificate in hand: the end of a sentence for the log. */
+  #presentState(): string {
+    if (this.#current === null) return '';
+    return this.valid ? '; the present one stays in use' : '; the present one has expired: no new tunnel is accepted';
   }
 
   async #request(signal: AbortSignal): Promise<Svid> {

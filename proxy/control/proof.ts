@@ -144,7 +144,11 @@ class ServiceAccountToken implements ProofSource {
         `cannot read ${this.#file}: ${messageOf(error)}; has the pod a projected service account token there?`,
       );
     }
-    if (token === null) throw unavailable(`${this.#file} does not hold a service account token (one line)`);
+    if (token === null) {
+      throw unavailable(
+        `${this.#file} does not hold a service account token (one line), as if the kubelet could not get one: look at the pod's Events`,
+      );
+    }
     return token;
   }
 }

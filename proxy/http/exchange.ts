@@ -10,6 +10,9 @@ import type { LocalReply, RequestHead, ResponseHead, Trailers } from '../protoco
  * (`pause` of its exchange) and resumed at `onDrain`.
  */
 
+/** Why whoever asked is heard no more. `evicted`: what was held of the request for a slow reader kept a whole connection waiting. */
+export type AbortFault = 'disconnect' | 'protocol' | 'timeout' | 'evicted';
+
 /** What comes from whoever asks, after its head. */
 export interface RequestEvents {
   onRequestBody(from: NativeBuffer, start: number, end: number): void;
@@ -21,7 +24,7 @@ export interface RequestEvents {
    * Whoever asked is gone, or broke the protocol within the body; nothing follows, the exchange is over. `status`: of the response that the session has
    * sent by itself; 0: none.
    */
-  onRequestAborted(detail: string, fault: 'disconnect' | 'protocol' | 'timeout', status: number): void;
+  onRequestAborted(detail: string, fault: AbortFault, status: number): void;
 }
 
 /** A request as it came; answer it by `respond … finish`, or by `reply`, exactly once. */
@@ -72,8 +75,8 @@ export interface ServerSession {
 }
 
 export interface ExchangeFailure {
-  /** `refused`: the other side says it has not processed it (REFUSED_STREAM, GOAWAY), or nothing of it was sent; `reset`: the connection or stream ended; `protocol`: the response broke the grammar or a limit; `timeout`. */
-  readonly kind: 'refused' | 'reset' | 'protocol' | 'timeout';
+  /** `refused`: the other side says it has not processed it (REFUSED_STREAM, GOAWAY), or nothing of it was sent; `reset`: the connection or stream ended; `protocol`: the response broke the grammar or a limit; `timeout`; `evicted`: what was held of the response for a slow reader kept a whole connection waiting. */
+  readonly kind: 'refused' | 'reset' | 'protocol' | 'timeout' | 'evicted';
   readonly detail: string;
 }
 

@@ -19,6 +19,7 @@ import type { FrameTransport, TransportEvents } from './transport.ts';
 const SMALL_CONTINUATION = 1_024;
 /** RFC 9113, 6.8: between the warning and the final GOAWAY, streams under way still arrive. */
 const GOAWAY_GRACE_MS = 1_000;
+const EVICTED = 'its reader kept the whole connection waiting';
 
 export interface ConnectionOptions extends LivenessOptions {
   /** Streams at a time: the peer's on a server, ours on a client. */
@@ -236,6 +237,14 @@ export class Http2Connection<S extends Http2Stream>
     const { withheld } = this.#credit;
     this.#credit.give(this.#streams);
     if (withheld && !this.#credit.withheld) this.#events.onRoom();
+  }
+
+  /** Every few seconds: streams whose readers keep all others waiting have to go. */
+  relieve(): void {
+    if (!this.#credit.checkStuck()) return;
+    for (let one = this.#credit.greediest(this.#streams); one !== null; one = this.#credit.greediest(this.#streams)) {
+      one.evict(EVICTED);
+    }
   }
 
   /** Whether nobody has opened the stream yet (RFC 9113, 5.1: only HEADERS may come). */

@@ -28,6 +28,7 @@ export interface Watched {
   readonly closed: boolean;
   idleFor(ms: number): boolean;
   streams(): Iterable<Http2Stream>;
+  relieve(): void;
   close(reason: string, code: number): void;
 }
 
@@ -74,6 +75,8 @@ export class Liveness {
       return;
     }
     for (const stream of connection.streams()) stream.check(connection.loop.now);
+    if (connection.closed) return;
+    connection.relieve();
     if (connection.closed) return;
     if (connection.streamCount === 0) {
       if (connection.idleFor(this.#options.idleMs)) {

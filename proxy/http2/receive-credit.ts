@@ -1,9 +1,11 @@
+import { MIN_MAX_FRAME } from './frames.ts';
 import type { FrameOutput } from './output.ts';
 import type { Http2Stream } from './stream.ts';
 
 /**
  * The receive window of a whole connection. It is given back on receipt, so that a slow reader blocks its own stream alone, unless the streams
- * together hold too much: that bounds the memory of a connection to twice the window or so.
+ * together hold too much: that bounds the memory of a connection to twice the window or so. Where the peer can send nothing any more because of that,
+ * and it stays so, those who hold the most have to go: NEVER does a stream that holds nothing wait for them without end.
  */
 export class ReceiveCredit {
   readonly #output: FrameOutput;
@@ -13,6 +15,8 @@ export class ReceiveCredit {
   #uncredited = 0;
   /** It was not given back when it was last worth it: the streams hold too much. */
   withheld = false;
+  /** The peer had no window at the last check, and has got none since. */
+  #stuck = false;
 
   constructor(output: FrameOutput, window: number, maxBacklog: number) {
     this.#output = output;
@@ -38,5 +42,26 @@ export class ReceiveCredit {
     this.#left += this.#uncredited;
     this.#output.sendWindowUpdate(0, this.#uncredited);
     this.#uncredited = 0;
+    this.#stuck = false;
+  }
+
+  /**
+   * Called now and then. @returns whether the peer has been without a window since the last call: whoever reads at all had taken everything by now
+   */
+  checkStuck(): boolean {
+    const before = this.#stuck;
+    this.#stuck = this.withheld && this.#left < MIN_MAX_FRAME;
+    return before && this.#stuck;
+  }
+
+  /** Of streams that together hold too much, the one that holds the most; null: they do not. */
+  greediest<S extends Http2Stream>(streams: Iterable<S>): S | null {
+    let greediest: S | null = null;
+    let backlog = 0;
+    for (const stream of streams) {
+      backlog += stream.backlogBytes;
+      if (stream.backlogBytes > (greediest?.backlogBytes ?? 0)) greediest = stream;
+    }
+    return backlog > this.#maxBacklog ? greediest : null;
   }
 }

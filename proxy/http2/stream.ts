@@ -30,6 +30,8 @@ export interface Http2Stream {
   onConnectionLost(reason: string): void;
   /** Window or room came back. */
   unstall(): void;
+  /** What it holds for its reader keeps the whole connection waiting: ends it by RST_STREAM. */
+  evict(detail: string): void;
   /** The peer broke the rules with it: ends it by RST_STREAM. */
   fail(detail: string, code: number): void;
   /** Every few seconds: ends it where it has been silent for too long. */

@@ -18,6 +18,8 @@ import type { DataPlane } from '../connection/data-plane.ts';
 import { ownWorkload } from '../connection/own-workload.ts';
 import type { ConnectionRecord } from '../connection/record.ts';
 
+const NOTHING_IN_FORCE = 'no policy has been received yet, or one that was could not be read';
+
 /**
  * The policies in force for this workload. ALWAYS: without a first push there is no policy, and without policy nothing comes in.
  */
@@ -52,6 +54,11 @@ export class Authorizer {
   /** What a port accepts; STRICT before anything is known. */
   mode(port: number): MtlsMode {
     return this.#authentication?.mode(port) ?? 'STRICT';
+  }
+
+  /** Why a STRICT port takes no plaintext, for the log: a rule, or that no rule is known. */
+  get plaintextRefusal(): string {
+    return `plaintext is refused: ${this.#authentication === null ? NOTHING_IN_FORCE : 'PeerAuthentication is STRICT'}`;
   }
 
   /** Decides without counting: for a connection that lives already. */
@@ -106,7 +113,7 @@ export class Authorizer {
 
 /** Why a connection was refused, in one line for the peer and the log. */
 export function refusalOf(decision: Decision | null): string {
-  if (decision === null) return 'no policy has been received yet, or one that was could not be read';
+  if (decision === null) return NOTHING_IN_FORCE;
   switch (decision.reason) {
     case 'deny-policy':
       return `denied by ${decision.policy} rule ${decision.rule}`;

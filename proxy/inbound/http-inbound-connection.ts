@@ -5,6 +5,7 @@ import type { ConnectionRecord, Flags } from '../connection/record.ts';
 import type { LiveConnection } from '../connection/table.ts';
 import type { RequestHandler, ServerExchange, ServerSession } from '../http/exchange.ts';
 import { formatClientCertificate } from '../http/forwarding/client-certificate.ts';
+import { FloodGuard } from '../protocol/flood-guard.ts';
 import type { RequestHead } from '../protocol/http-head.ts';
 import type { Channel } from '../reactor/channel.ts';
 import { LiveList } from '../reactor/live-list.ts';
@@ -16,6 +17,14 @@ import type { InboundServices } from './services.ts';
 
 /** A connection that comes while inbound drains is left alone for so long: told at once to go, whoever opened it would take that for a failure. */
 const LAME_DUCK_MS = 1_000;
+
+/**
+ * Forged tokens in 10 s after which a connection takes no new requests; those of others that are under way on it go on, and whoever sends more opens
+ * another. A peer that goes on all the same is cut off when it has brought so many since.
+ */
+const MAX_FORGERIES = 100;
+const FORGERY_INTERVAL_MS = 10_000;
+const MAX_FORGERIES_AFTER = 1_000;
 
 /**
  * An HTTP connection of a peer, of either path. It is not decided itself: each of its requests is. While it lives its peer must be trusted, and
@@ -36,6 +45,9 @@ export class HttpInboundConnection implements LiveConnection, RequestHandler, Re
   readonly #session: ServerSession;
   /** Armed where it came while inbound drains. */
   #leave: Timer | null = null;
+  /** Made by the first forged token. */
+  #forgeries: FloodGuard | null = null;
+  #forgeriesAfter = 0;
   #over = false;
 
   constructor(
@@ -97,6 +109,16 @@ export class HttpInboundConnection implements LiveConnection, RequestHandler, Re
 
   onSessionEnd(detail: string): void {
     this.#end('-', detail);
+  }
+
+  onForgery(): void {
+    this.#forgeries ??= new FloodGuard(MAX_FORGERIES, FORGERY_INTERVAL_MS);
+    if (this.#forgeriesAfter === 0 && !this.#forgeries.hit(this.#plane.loop.now)) return;
+    const detail = 'a flood of forged tokens';
+    if (this.#forgeriesAfter++ === 0) this.#session.drain();
+    // Not from within: the request is about to be answered.
+    else if (this.#forgeriesAfter > MAX_FORGERIES_AFTER)
+      this.#plane.loop.later(() => this.terminate('PROTOCOL', detail));
   }
 
   onOver(request: InboundRequest): void {

@@ -20,13 +20,13 @@ export interface InboundFacts {
 }
 
 export function openRecord(plane: DataPlane, facts: InboundFacts): ConnectionRecord {
-  const own = plane.view.workloadAt(facts.target.address);
+  const own = plane.view.registry.workloadAt(facts.target.address);
   const destination = partyOf(own, plane.tls.identity?.spiffeId ?? null);
   const record = new ConnectionRecord(plane, 'inbound', facts.source, facts.from, destination, facts.target);
   record.transport = facts.transport;
   record.tls = facts.tls;
   record.originalDestination = facts.target;
-  const service = own === null ? null : plane.view.serviceServing(own.name, facts.target.port);
+  const service = own === null ? null : plane.view.registry.serviceServing(own.name, facts.target.port);
   record.service = service === null ? null : serviceFacts(service);
   return record;
 }

@@ -16,6 +16,7 @@ import type { Listed } from '../reactor/live-list.ts';
 import type { ApplicationPlace, ApplicationPool } from './application-pools.ts';
 import { refusalOf } from './authorizer.ts';
 import type { InboundServices } from './services.ts';
+import type { TokenOutcome, VerifiedToken } from './token-authenticator.ts';
 
 /** The connection that a request came on. */
 export interface RequestOrigin {
@@ -26,9 +27,13 @@ export interface RequestOrigin {
   readonly application: ApplicationPlace;
   /** `X-Forwarded-Client-Cert` of its peer; null: it showed no certificate. */
   readonly clientCertificate: string | null;
+  /** The request brought a token whose signature was computed in vain. */
+  onForgery(): void;
   /** The request is over. */
   onOver(request: InboundRequest): void;
 }
+
+type RefusedToken = Extract<TokenOutcome, { kind: 'refused' }>;
 
 /** What a denied caller is told, as by Istio's sidecars. */
 const DENIED = 'RBAC: access denied';
@@ -72,7 +77,8 @@ export class InboundRequest implements Forwarder, RequestAttributes, ConnectionS
   readonly #forwarded: ForwardedRequest;
   path = '';
   query = '';
-  #claims: Claims = null;
+  /** Null: the request shows none. */
+  #token: VerifiedToken | null = null;
   /** Null iff it does not wait for a connection to the application. */
   #waitsIn: ApplicationPool | null = null;
   /** It was sent on a connection that had carried others before. */
@@ -148,16 +154,25 @@ export class InboundRequest implements Forwarder, RequestAttributes, ConnectionS
     const { record } = this.#forwarded;
     const outcome = this.#services.tokens.authenticate(this.#head);
     if (outcome.kind === 'refused') {
-      const { status, reason, challenge, detail } = outcome;
-      this.#refuse(status, reason, 'UAEX', detail, [['www-authenticate', challenge]]);
+      // First, so that the answer says that it is the last.
+      if (outcome.forged) this.#origin.onForgery();
+      this.#refuseToken(outcome, 'UAEX', outcome.detail);
       return false;
     }
     if (outcome.kind !== 'verified') return true;
-    this.#claims = outcome.claims;
+    this.#token = outcome;
     record.userPrincipal = outcome.principal;
     // A token that stood in the query is gone from it.
     this.query = this.#head.target.slice(this.path.length);
     return true;
+  }
+
+  #refuseToken({ status, reason, challenge }: RefusedToken, flag: ResponseFlag, detail: string): void {
+    this.#refuse(status, reason, flag, detail, [['www-authenticate', challenge]]);
+  }
+
+  get #claims(): Claims {
+    return this.#token?.claims ?? null;
   }
 
   #authorize(): boolean {
@@ -222,11 +237,12 @@ export class InboundRequest implements Forwarder, RequestAttributes, ConnectionS
     this.#forwarded.refuse(replyFor(this.#head, status, message, headers), flag, detail);
   }
 
-  /** After the policies changed. A request that has not been decided yet will be by the new ones. */
+  /** After the policies, or the rules and keys of tokens, changed. A request that has not been decided yet will be by the new ones. */
   reconsider(): void {
     const { record } = this.#forwarded;
     if (record.decision === null) return;
     try {
+      if (!this.#reconsiderToken()) return;
       const decision = this.#origin.decider?.decide(this, this.#claims) ?? null;
       record.decision = decision;
       if (decision?.allowed === true) return;
@@ -234,6 +250,18 @@ export class InboundRequest implements Forwarder, RequestAttributes, ConnectionS
     } catch (error) {
       this.#forwarded.fail(error);
     }
+  }
+
+  /** Nobody vouches for a token whose issuer or key is gone. Where no rule is left at all it is what a new request's would be: none. */
+  #reconsiderToken(): boolean {
+    if (this.#token === null) return true;
+    const outcome = this.#services.tokens.reconsider(this.#head, this.#token);
+    if (outcome.kind === 'refused') {
+      this.#refuseToken(outcome, 'LR', `ended by a change of the token rules: ${outcome.detail}`);
+      return false;
+    }
+    if (outcome.kind !== 'verified') this.#token = null;
+    return true;
   }
 
   /** Its connection ends at once. */

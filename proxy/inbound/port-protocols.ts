@@ -40,8 +40,8 @@ export class PortProtocols {
 
   #find(target: Address): PortProtocol {
     const { view } = this.#plane;
-    const own = view.workloadAt(target.address);
-    const declared = own === null ? null : view.protocolServed(own.name, target.port);
+    const own = view.registry.workloadAt(target.address);
+    const declared = own === null ? null : view.registry.protocolServed(own.name, target.port);
     const protocol = applicationProtocol(declared, target.port, this.#opaque);
     const version = declared !== null && HTTP2.includes(declared) ? 'h2' : 'http/1';
     const found: PortProtocol = { protocol, version };

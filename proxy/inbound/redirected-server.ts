@@ -1,3 +1,4 @@
+import { acceptPauses } from '../connection/accept-pauses.ts';
 import type { DataPlane } from '../connection/data-plane.ts';
 import type { HttpProtocol } from '../connection/http-sessions.ts';
 import { partyOf } from '../connection/party.ts';
@@ -52,10 +53,7 @@ export class RedirectedServer {
     this.#listener = new Listener(plane.loop, at, {
       mayAccept: () => mayAccept() && plane.table.size + this.#pending < plane.config.limits.maxConnections,
       onConnection: (fd, peer) => this.#accept(fd, peer),
-      onPause: (reason) => {
-        plane.metrics.acceptPaused();
-        plane.log('warn', 'accepting inbound connections is paused', { reason });
-      },
+      onPause: acceptPauses(plane, 'inbound connections'),
     });
   }
 
@@ -95,20 +93,25 @@ export class RedirectedServer {
       tls: null,
       sni: '',
     };
-    const mode = authorizer.mode(target.port);
-    if (mode === 'DISABLE') {
+    if (authorizer.mode(target.port) === 'DISABLE') {
       this.#sniffPlain(arrival);
       return;
     }
     this.#pending++;
     new Peek(loop, fd, config.limits.peekTimeoutMs, (first) => {
       this.#pending--;
-      this.#onFirstBytes(arrival, mode, first);
+      this.#onFirstBytes(arrival, first);
     });
   }
 
-  #onFirstBytes(arrival: Arrival, mode: 'STRICT' | 'PERMISSIVE', first: FirstBytes): void {
+  #onFirstBytes(arrival: Arrival, first: FirstBytes): void {
     const { fd, from, target } = arrival;
+    // As it is now: NEVER what it was when the connection came, which nobody has decided again meanwhile.
+    const mode = this.#services.authorizer.mode(target.port);
+    if (mode === 'DISABLE') {
+      this.#sniffPlain(arrival);
+      return;
+    }
     if (first.kind === 'malformed') {
       this.#refuse(fd, from, target, 'PROTOCOL', first.reason);
       return;
@@ -119,7 +122,7 @@ export class RedirectedServer {
       return;
     }
     if (mode === 'STRICT') {
-      this.#refuse(fd, from, target, 'DENY', 'plaintext is refused: PeerAuthentication is STRICT');
+      this.#refuse(fd, from, target, 'DENY', this.#services.authorizer.plaintextRefusal);
       return;
     }
     // Of TLS that is not ours the SNI is known, but no identity; what is in it nobody sees.
@@ -219,7 +222,7 @@ export class RedirectedServer {
   }
 
   #factsOf({ target, from, peer, transport, tls, sni }: Arrival): InboundFacts {
-    const source = partyOf(this.#plane.view.workloadAt(from.address), peer?.spiffe.uri ?? null);
+    const source = partyOf(this.#plane.view.registry.workloadAt(from.address), peer?.spiffe.uri ?? null);
     return { target, from, peer, transport, tls, sni, source };
   }
 

@@ -1,3 +1,4 @@
+import { acceptPauses } from '../connection/accept-pauses.ts';
 import type { DataPlane } from '../connection/data-plane.ts';
 import { EPOLLIN } from '../native/epoll.ts';
 import type { Address } from '../native/socket.ts';
@@ -23,10 +24,7 @@ export class TunnelServer {
     this.#listener = new Listener(plane.loop, at, {
       mayAccept: () => mayAccept() && this.#handshakes.size + this.#tunnels.size < plane.config.limits.maxConnections,
       onConnection: (fd, peer) => this.#accept(fd, peer),
-      onPause: (reason) => {
-        plane.metrics.acceptPaused();
-        plane.log('warn', 'accepting tunnels is paused', { reason });
-      },
+      onPause: acceptPauses(plane, 'tunnels'),
     });
   }
 

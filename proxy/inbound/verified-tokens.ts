@@ -1,5 +1,6 @@
 import { crypto } from '../../policy/jwt/crypto.ts';
-import type { TokenFault } from '../../policy/jwt/faults.ts';
+import { FAULTS, type TokenFault } from '../../policy/jwt/faults.ts';
+import type { VerificationKey } from '../../policy/jwt/jwk.ts';
 import type { KeySet } from '../../policy/jwt/key-set.ts';
 import { type ParsedToken, parseToken } from '../../policy/jwt/token.ts';
 import type { ReadToken, TokenVerifier } from '../../policy/tokens/acceptance.ts';
@@ -22,6 +23,8 @@ const CLAIMS_FACTOR = 2;
 /** A token whose signature one key set has verified. What depends on the clock or on a rule is asked each time. */
 interface Entry extends ReadToken {
   readonly keys: KeySet;
+  /** Of these the one that has signed it. */
+  readonly signer: VerificationKey;
   readonly bytes: number;
 }
 
@@ -38,6 +41,8 @@ interface Failure {
  * rules change.
  */
 export class VerifiedTokens implements TokenVerifier {
+  /** Signatures that were computed and did not hold, ever: what is remembered of a token costs nothing. */
+  forgeries = 0;
   readonly #limits: VerifiedTokensLimits;
   #young = new Map<string, Entry>();
   #old = new Map<string, Entry>();
@@ -82,10 +87,20 @@ export class VerifiedTokens implements TokenVerifier {
     if (failure?.keys === keys) return failure.fault;
     this.#parsed ??= parseToken(text);
     if (typeof this.#parsed === 'string') return this.#parsed;
-    const fault = keys.verify(this.#parsed);
-    if (fault === null) this.#remember(this.#parsed, keys);
-    else this.#rememberFailure({ keys, fault });
-    return fault;
+    const signer = keys.signerOf(this.#parsed);
+    if (typeof signer === 'string') {
+      if (signer === FAULTS.signature) this.forgeries++;
+      this.#rememberFailure({ keys, fault: signer });
+      return signer;
+    }
+    this.#remember(this.#parsed, keys, signer);
+    return null;
+  }
+
+  /** Whose signature of a token `signatureFault` has found good; null: nobody's, or it is forgotten. */
+  signerOf(text: string): VerificationKey | null {
+    if (text !== this.#text) this.#take(text);
+    return this.#entry?.signer ?? null;
   }
 
   /** The end of a request: nothing of its token is held any longer than the cache holds it. */
@@ -111,11 +126,11 @@ export class VerifiedTokens implements TokenVerifier {
     this.#put(old);
   }
 
-  #remember({ claims, payload }: ParsedToken, keys: KeySet): void {
+  #remember({ claims, payload }: ParsedToken, keys: KeySet, signer: VerificationKey): void {
     // A copy: a slice would keep the whole head that it was cut out of.
     const kept = this.#keepPayload ? Buffer.from(payload, 'latin1').toString('latin1') : '';
     const bytes = ENTRY_OVERHEAD + payload.length * CLAIMS_FACTOR + kept.length;
-    this.#put({ claims, payload: kept, keys, bytes });
+    this.#put({ claims, payload: kept, keys, signer, bytes });
   }
 
   #put(entry: Entry): void {

@@ -21,7 +21,12 @@ const MAX_ATTEMPTS = 3;
 /** Where a connection of the application is going. */
 export type Route =
   /** Outside the mesh: as it is. */
-  | { readonly kind: 'passthrough'; readonly to: Address }
+  | {
+      readonly kind: 'passthrough';
+      readonly to: Address;
+      /** As the mesh is now; null: it may pass. */
+      whyNot(): string | null;
+    }
   /** To an endpoint of the choice, which balances. */
   | {
       readonly kind: 'mesh';
@@ -215,7 +220,13 @@ export class OutboundConnection implements LiveConnection {
   }
 
   reconsider(): void {
-    if (this.#peer === null || this.#over) return;
+    if (this.#over) return;
+    const refusal = this.#route.kind === 'passthrough' ? this.#route.whyNot() : null;
+    if (refusal !== null) {
+      this.terminate('NO_ROUTE', refusal);
+      return;
+    }
+    if (this.#peer === null) return;
     const distrust = this.#plane.tls.stillTrusted(this.#peer);
     if (distrust !== null) this.terminate(distrust === 'revoked' ? 'CERT_REVOKED' : 'IDENTITY_ERROR', distrust);
   }

@@ -1,3 +1,4 @@
+import { acceptPauses } from '../connection/accept-pauses.ts';
 import type { DataPlane } from '../connection/data-plane.ts';
 import type { HttpProtocol } from '../connection/http-sessions.ts';
 import { serviceFacts } from '../connection/party.ts';
@@ -56,7 +57,7 @@ export class OutboundServer {
   /** Takes connections to one service. @throws as `listenRedirected`. */
   listenUpstream(at: Address, service: string, port: number): void {
     this.#listen(at, (fd, from) => {
-      const destination = this.#plane.view.service(service, port);
+      const destination = this.#plane.view.registry.service(service, port);
       if (destination === null) {
         this.#refuse(fd, from, at, 'NO_ROUTE', `the mesh has no service ${service} with port ${port}`);
         return;
@@ -66,17 +67,14 @@ export class OutboundServer {
   }
 
   #listen(at: Address, onConnection: (fd: number, from: Address) => void): void {
-    const { loop, metrics, log } = this.#plane;
+    const { loop } = this.#plane;
     const listener = new Listener(loop, at, {
       mayAccept: this.#mayAccept,
       onConnection: (fd, from) => {
         // Not read before there is somewhere to go: what the application sends waits in its socket.
         if (loop.watch(fd, 0, { onEvents: () => {}, onFault: () => loop.close(fd) })) onConnection(fd, from);
       },
-      onPause: (reason) => {
-        metrics.acceptPaused();
-        log('warn', 'accepting outbound connections is paused', { reason });
-      },
+      onPause: acceptPauses(this.#plane, 'outbound connections'),
     });
     this.#listeners.push(listener);
   }
@@ -96,13 +94,14 @@ export class OutboundServer {
       );
       return;
     }
-    this.#route(fd, from, target, this.#plane.view.lookupOutbound(target.address, target.port));
+    this.#route(fd, from, target, this.#plane.view.registry.lookupOutbound(target.address, target.port));
   }
 
   #route(fd: number, from: Address, target: Address, destination: Destination): void {
     if (destination.kind === 'unknown') {
-      const reason = this.#whyNotPass(target);
-      if (reason === null) this.#carry(fd, from, target, { kind: 'passthrough', to: target });
+      const whyNot = (): string | null => this.#whyNotPass(target);
+      const reason = whyNot();
+      if (reason === null) this.#carry(fd, from, target, { kind: 'passthrough', to: target, whyNot });
       else this.#refuse(fd, from, target, 'NO_ROUTE', reason);
       return;
     }
@@ -117,7 +116,10 @@ export class OutboundServer {
     // Where redirection exempts the sidecar by mark alone, its control thread's own connection comes by here; it must not depend on what it fetches.
     if (this.#controlPlane.some((at) => at.address === target.address && at.port === target.port)) return null;
     const policy = this.#plane.view.meshConfig?.outboundTrafficPolicy ?? 'REGISTRY_ONLY';
-    if (policy === 'ALLOW_ANY' || this.#plane.view.mayPass(target.address, target.port)) return null;
+    const { registry } = this.#plane.view;
+    if (policy === 'ALLOW_ANY' || registry.mayPass(target.address, target.port)) return null;
+    // It has come into the registry since the connection was opened.
+    if (registry.lookupOutbound(target.address, target.port).kind !== 'unknown') return null;
     return `${target.address}:${target.port} is not in the registry, and outboundTrafficPolicy is REGISTRY_ONLY`;
   }
 
@@ -126,7 +128,7 @@ export class OutboundServer {
       const { protocol, port } = destination.port;
       return applicationProtocol(protocol, port, this.#opaquePorts);
     }
-    const declared = this.#plane.view.protocolServed(destination.workload.name, destination.port);
+    const declared = this.#plane.view.registry.protocolServed(destination.workload.name, destination.port);
     return applicationProtocol(declared, destination.port, this.#opaquePorts);
   }
 
@@ -181,10 +183,10 @@ export class OutboundServer {
   #found(destination: KnownDestination): Destination {
     const { view } = this.#plane;
     if (destination.kind === 'service') {
-      return view.service(destination.service.name, destination.port.port) ?? UNKNOWN_DESTINATION;
+      return view.registry.service(destination.service.name, destination.port.port) ?? UNKNOWN_DESTINATION;
     }
     const { address, port } = destination.endpoint;
-    const found = view.lookupOutbound(address, port);
+    const found = view.registry.lookupOutbound(address, port);
     const same = found.kind === 'workload' && found.workload.name === destination.workload.name;
     return same ? found : UNKNOWN_DESTINATION;
   }

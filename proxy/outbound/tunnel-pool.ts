@@ -173,7 +173,15 @@ class TunnelGroup {
       'client',
       config.limits.handshakeTimeoutMs,
       {
-        onSecured: (secured, session) => this.#secured(secured, session, generation),
+        onSecured: (secured, session) => {
+          try {
+            this.#secured(secured, session, generation);
+          } catch (error) {
+            // NEVER is a tunnel waited for that nobody makes.
+            if (this.#making !== null) this.#fail('INTERNAL', 'internal error');
+            throw error;
+          }
+        },
         onFailed: (reason) => {
           this.#plane.metrics.handshakeFailure('outbound', reason);
           this.#fail('TLS_FAILURE', `${this.#where()}: ${reason}`);

@@ -1,4 +1,10 @@
-import type { ServicePort, ServiceResource, WorkloadProtocol, WorkloadResource } from '../../mesh/resources.ts';
+import {
+  type ServicePort,
+  type ServiceResource,
+  TUNNEL_PORT,
+  type WorkloadProtocol,
+  type WorkloadResource,
+} from '../../mesh/resources.ts';
 
 /** One workload that serves a port, and how to reach it. */
 export interface Endpoint {
@@ -36,8 +42,6 @@ export interface WorkloadDestination {
 export type Destination = ServiceDestination | WorkloadDestination | { readonly kind: 'unknown' };
 
 export const UNKNOWN_DESTINATION: Destination = Object.freeze({ kind: 'unknown' });
-
-export const TUNNEL_PORT = 15008;
 
 export function endpointAt(workload: WorkloadResource, port: number): Endpoint {
   // The resource was read strictly: it has an address.

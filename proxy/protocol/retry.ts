@@ -17,6 +17,6 @@ export function isServerFailure(status: number, grpcStatus: number | null): bool
  * Whether a request that failed before any byte of the response, and of whose body nothing has been sent, may be sent again (RFC 9110, 9.2.2).
  * @param kind `refused`: the other side has not processed it; `reset`: it may have
  */
-export function maySendAgain(kind: 'refused' | 'reset' | 'protocol' | 'timeout', method: string): boolean {
+export function maySendAgain(kind: 'refused' | 'reset' | 'protocol' | 'timeout' | 'evicted', method: string): boolean {
   return kind === 'refused' || (kind === 'reset' && isIdempotent(method));
 }

@@ -46,8 +46,10 @@ export class Dial implements EventHandler {
     this.#events.onConnected(this.#fd);
   }
 
+  /** Of its own, or of whoever was told of the connection and may not have taken it over. */
   onFault(): void {
-    this.#fail('internal error');
+    if (!this.#over) this.#fail('internal error');
+    else this.#loop.closeIfOf(this.#fd, this);
   }
 
   #fail(reason: string): void {

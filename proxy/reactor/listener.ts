@@ -15,8 +15,14 @@ export interface ListenerEvents {
   onConnection(fd: number, peer: Address): void;
   /** False: accepting rests (connections wait in the kernel's queue) until `resume`. */
   mayAccept(): boolean;
-  /** Accepting rests because of `reason`, e.g. EMFILE. */
+  /** Accepting rests because of `reason`: a setting that is reached, or an error with what to raise. */
   onPause(reason: string): void;
+}
+
+/** What is exhausted is rarely seen from inside: the operator is told which limit it is. */
+function pauseReason(errno: number): string {
+  if (errno === Errno.EMFILE) return 'EMFILE: raise the limit of open files of this process (ulimit -n, LimitNOFILE)';
+  return errnoName(errno);
 }
 
 /** A listening socket. It pauses rather than spins when descriptors have run out, and recovers by itself. */
@@ -44,7 +50,7 @@ export class Listener implements EventHandler {
   onEvents(): void {
     for (let i = 0; i < ACCEPT_PER_TURN && this.#fd >= 0; i++) {
       if (!this.#events.mayAccept()) {
-        this.#pause('connection limit');
+        this.#pause('limits.maxConnections');
         return;
       }
       const fd = accept(this.#fd);
@@ -52,7 +58,7 @@ export class Listener implements EventHandler {
         if (fd === -Errno.EAGAIN) return;
         // The connection died in the queue; the next may be well.
         if (fd === -Errno.ECONNABORTED || fd === -Errno.EINTR) continue;
-        this.#pause(errnoName(-fd));
+        this.#pause(pauseReason(-fd));
         return;
       }
       const peer = peerOfLastAccept();

@@ -123,6 +123,13 @@ export class Loop {
     this.#closing.push(fd);
   }
 
+  /** As `close`, but only where the descriptor is still this handler's: after a failure nobody knows whether somebody else has adopted it. @returns whether it was */
+  closeIfOf(fd: number, handler: EventHandler): boolean {
+    if (this.#handlers[fd] !== handler) return false;
+    this.close(fd);
+    return true;
+  }
+
   /** Runs `task` once, at the end of this turn: that is where what all connections produced leaves together. */
   later(task: () => void): void {
     this.#late.push(task);

@@ -305,6 +305,10 @@ export class TunnelStream implements Http2Stream {
     this.#end('aborted', detail, code);
   }
 
+  evict(detail: string): void {
+    this.#end('aborted', detail, ErrorCode.CANCEL);
+  }
+
   fail(detail: string, code: number): void {
     this.#end('aborted', detail, code);
   }

@@ -82,7 +82,7 @@ export class DataPlaneWorker {
     const random = new RandomPool();
     const { name, namespace, labels } = config.workload;
     const own = (): Party => {
-      const known = view.workload(`${namespace}/${name}`);
+      const known = view.registry.workload(`${namespace}/${name}`);
       return partyOf(known, this.#plane.tls.identity?.spiffeId ?? null);
     };
     const app = labels.app ?? name;

@@ -1,11 +1,9 @@
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { eventually } from '../support/eventually.ts';
 import { issueLeaf, meshAuthority, WRONG_KINDS, wrongCertificates } from '../support/forge.ts';
 import { InterceptedMesh } from '../support/intercepted-mesh.ts';
 import { peerAuthenticationManifest, policyManifest } from '../support/mesh.ts';
 import { networkNamespaceTests } from '../support/privileges.ts';
-
-vi.setConfig({ testTimeout: 90_000, hookTimeout: 120_000 });
 
 const VIRTUAL_IP = '10.96.0.10';
 const ORDERS = JSON.stringify({
@@ -171,7 +169,7 @@ networkNamespaceTests('a mesh whose traffic is intercepted', () => {
     });
   });
 
-  test('REGISTRY_ONLY: what is not in the mesh is refused, what is goes on', async () => {
+  test('REGISTRY_ONLY: what is not in the mesh is refused, and cut where it is open; what is goes on', async () => {
     const config = (value: string): string =>
       JSON.stringify({
         apiVersion: 'postern.dev/v1',
@@ -180,7 +178,9 @@ networkNamespaceTests('a mesh whose traffic is intercepted', () => {
         spec: { outboundTrafficPolicy: { mode: value } },
       });
     const outside = (): Promise<boolean> => mesh.answers('frontend', mesh.host('outside').ipv4, 9090);
+    const open = await mesh.hold('frontend', mesh.host('outside').ipv4, 9090);
     mesh.editManifest('mesh.yaml', config('REGISTRY_ONLY'));
+    await open.exited;
     await eventually(async () => !(await outside()), { what: 'REGISTRY_ONLY to be in force', everyMs: 100 });
     expect(await mesh.answers('frontend', VIRTUAL_IP, 80)).toBe(true);
     const entry = (port: number): string =>

@@ -17,6 +17,7 @@ const FAILURES: { readonly [kind in BreakKind]: ExchangeFailure['kind'] } = {
   lost: 'reset',
   fault: 'protocol',
   timeout: 'timeout',
+  evicted: 'evicted',
 };
 
 /** A request that we have opened a stream for. */

@@ -15,8 +15,8 @@ export type HttpConnection = Http2Connection<ExchangeStream>;
 /** What a stream's receive window grows to while its reader keeps up. Bytes. */
 const MAX_STREAM_WINDOW = 1024 * 1024;
 
-/** `lost`: the connection is gone; `fault`: the peer broke the protocol. */
-export type BreakKind = 'refused' | 'reset' | 'lost' | 'fault' | 'timeout';
+/** `lost`: the connection is gone; `fault`: the peer broke the protocol; `evicted`: its reader was too slow for all others. */
+export type BreakKind = 'refused' | 'reset' | 'lost' | 'fault' | 'timeout' | 'evicted';
 
 /**
  * A request with its response as a stream (RFC 9113, section 8.1): what is the same on both sides. ALWAYS: the body that comes agrees with its
@@ -171,6 +171,10 @@ export abstract class ExchangeStream implements Http2Stream, ByteSink, OutboxEve
 
   unstall(): void {
     if (!this.#over) this.outbox.pump();
+  }
+
+  evict(detail: string): void {
+    this.break('evicted', detail, ErrorCode.CANCEL);
   }
 
   fail(detail: string, code: number): void {

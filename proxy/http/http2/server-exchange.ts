@@ -3,7 +3,7 @@ import type { NativeBuffer } from '../../native/memory.ts';
 import type { HeaderList } from '../../protocol/hpack/header-list.ts';
 import type { LocalReply, RequestHead, ResponseHead, Trailers } from '../../protocol/http-head.ts';
 import type { HttpLimits } from '../../worker/messages.ts';
-import type { RequestEvents, ServerExchange } from '../exchange.ts';
+import type { AbortFault, RequestEvents, ServerExchange } from '../exchange.ts';
 import { type BreakKind, ExchangeStream, type HttpConnection } from './exchange-stream.ts';
 import type { Fault } from './field-rules.ts';
 import { Http2RequestHead, replyList, responseList } from './heads.ts';
@@ -17,7 +17,14 @@ export interface ServerExchangeOwner {
   onRejected(status: number, detail: string, head: RequestHead | null): void;
 }
 
-type AbortFault = 'disconnect' | 'protocol' | 'timeout';
+const ABORT_FAULTS: { readonly [kind in BreakKind]: AbortFault } = {
+  refused: 'disconnect',
+  reset: 'disconnect',
+  lost: 'disconnect',
+  fault: 'protocol',
+  timeout: 'timeout',
+  evicted: 'evicted',
+};
 
 /** Stands for the head until there is one: nobody sees the exchange before. */
 const NO_HEAD = new Http2RequestHead(
@@ -94,8 +101,7 @@ export class Http2ServerExchange extends ExchangeStream implements ServerExchang
   }
 
   protected onBroken(kind: BreakKind, detail: string): void {
-    const fault = kind === 'fault' ? 'protocol' : kind === 'timeout' ? 'timeout' : 'disconnect';
-    this.#aborted = { detail, fault, status: this.#lastWord };
+    this.#aborted = { detail, fault: ABORT_FAULTS[kind], status: this.#lastWord };
     if (this.#events !== null) this.#tellLater();
   }
 

@@ -30,8 +30,8 @@ describe('the line of a request', () => {
     });
     record.follow('00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01');
     expect(parsed()).toEqual({
-      level: 30,
-      time: UNIX_NOW,
+      level: 'info',
+      time: new Date(UNIX_NOW).toISOString(),
       msg: 'access',
       direction: 'inbound',
       protocol: 'http',

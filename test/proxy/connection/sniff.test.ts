@@ -51,7 +51,6 @@ async function sniffing(how: 'plain' | 'tls', timeoutMs: number): Promise<Sniffi
   const result = (): Promise<SniffResult> =>
     eventually(async () => (await thread.ask<SniffResult[]>('seen'))[0] ?? null, {
       what: 'an answer',
-      timeoutMs: 5_000,
     });
   return { entry, result };
 }
@@ -59,13 +58,13 @@ async function sniffing(how: 'plain' | 'tls', timeoutMs: number): Promise<Sniffi
 async function dial(how: 'plain' | 'tls', { address, port }: TcpAddress): Promise<Duplex> {
   if (how === 'plain') {
     const plain = connectTcp({ host: address, port, allowHalfOpen: true, noDelay: true });
-    await within(once(plain, 'connect'), 5_000, 'the connection');
+    await within(once(plain, 'connect'), 60_000, 'the connection');
     return plain;
   }
   const identity = issueLeaf(signer, { uris: ['spiffe://cluster.local/ns/shop/sa/frontend'] });
   const options = { ...identity, rejectUnauthorized: false, ALPNProtocols: ['istio'] };
   const socket = connectTls({ host: address, port, ...options });
-  await within(once(socket, 'secureConnect'), 10_000, 'the handshake');
+  await within(once(socket, 'secureConnect'), 60_000, 'the handshake');
   return socket;
 }
 
@@ -77,7 +76,7 @@ async function readBack(stream: Duplex, length: number): Promise<string> {
       if (text.length >= length) return;
     }
   })();
-  await within(whole, 5_000, `${length} bytes`);
+  await within(whole, 60_000, `${length} bytes`);
   return text;
 }
 

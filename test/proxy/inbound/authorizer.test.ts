@@ -38,6 +38,13 @@ test('policies that cannot be compiled leave none in force: nothing comes in', (
   ]);
 });
 
+test('the refusal of plaintext says whether a rule wants it or none is known yet', () => {
+  const authorizer = authorizerOf([security('PeerAuthentication', 'strict', { mtls: { mode: 'STRICT' } })]);
+  expect(authorizer.plaintextRefusal).toMatch(/no policy has been received yet/);
+  authorizer.refresh();
+  expect(authorizer.plaintextRefusal).toBe('plaintext is refused: PeerAuthentication is STRICT');
+});
+
 test('while a policy is missing that could not be read, nothing comes in', () => {
   const authorizer = authorizerOf([policy('all', 'ALLOW', {})], true);
   authorizer.refresh();

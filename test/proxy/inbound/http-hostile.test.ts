@@ -30,7 +30,7 @@ test('CONNECT in HTTP/2 that its application ends first leaves nothing behind', 
   undo.push(() => client.destroy());
   const stream = client.request({ ':method': 'CONNECT', ':authority': 'db:5432' });
   stream.on('error', () => undefined).resume();
-  await within(once(stream, 'end'), 5_000, 'the end of the answer');
+  await within(once(stream, 'end'), 60_000, 'the end of the answer');
   await eventually(() => inFlight(orders) === 0, { what: 'no request in flight' });
   stream.close();
 });
@@ -104,10 +104,10 @@ test('a drain waits until a slow caller has the last response that it was given'
   const orders = await startOrders(app, undo);
   const { session } = orders.entry;
   session.settings({ initialWindowSize: 1_000 });
-  await within(once(session, 'localSettings'), 5_000, 'the acknowledgement');
+  await within(once(session, 'localSettings'), 60_000, 'the acknowledgement');
   const authority = `${orders.plane.address}:${PORT}`;
   const stream = session.request({ ':method': 'CONNECT', ':authority': authority });
-  await within(once(stream, 'response'), 5_000, `the tunnel to port ${TUNNEL_PORT}`);
+  await within(once(stream, 'response'), 60_000, `the tunnel to port ${TUNNEL_PORT}`);
   stream.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
   await eventually(() => app.requests === 1 && inFlight(orders) === 0, { what: 'the response to be ready' });
   orders.plane.send({ type: 'drain', deadlineMs: 20_000 });
@@ -119,7 +119,7 @@ test('a drain waits until a slow caller has the last response that it was given'
     .on('data', (chunk: Buffer) => {
       received += chunk.length;
     });
-  await within(once(stream, 'end'), 5_000, 'the end of the response');
+  await within(once(stream, 'end'), 60_000, 'the end of the response');
   expect(received).toBeGreaterThan(20_000);
   stream.end();
   await eventually(() => drained(orders), { what: 'the drain' });

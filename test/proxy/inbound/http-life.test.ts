@@ -60,7 +60,7 @@ interface Stream {
 /** A response that has begun. */
 async function begin(orders: Orders, path = '/stream'): Promise<Stream> {
   const request = http.get({ host: orders.entry.address, port: orders.entry.port, path });
-  const [response] = (await within(once(request, 'response'), 10_000, 'the response')) as [http.IncomingMessage];
+  const [response] = (await within(once(request, 'response'), 60_000, 'the response')) as [http.IncomingMessage];
   let body = '';
   response.on('data', (chunk) => {
     body += String(chunk);
@@ -80,7 +80,7 @@ describe('when the policies change', () => {
     const { talker, orders } = await talking();
     const stream = await begin(orders);
     await orders.plane.push(policy('none', 'DENY', operation([], ['/stream'])));
-    expect(await within(stream.over, 5_000, 'the end')).toBe('aborted');
+    expect(await within(stream.over, 60_000, 'the end')).toBe('aborted');
     expect(stream.body()).toBe('first words;');
     await eventually(() => talker.aborted === 1, { what: 'the application to hear of it' });
     await eventually(() => inFlight(orders) === 0, { what: 'no request in flight' });
@@ -111,7 +111,7 @@ describe('when the policies change', () => {
     const { talker, orders } = await talking();
     const stream = await begin(orders);
     await orders.plane.push({ kind: 'Revocations', name: 'revoked', spiffeIds: [FRONTEND], serials: [] });
-    expect(await within(stream.over, 5_000, 'the end')).toBe('aborted');
+    expect(await within(stream.over, 60_000, 'the end')).toBe('aborted');
     await eventually(() => talker.aborted === 1, { what: 'the application to hear of it' });
     await eventually(() => orders.plane.metric('postern_connections') === 0, { what: 'no connection' });
     // By the connection itself, not only because its tunnel ends.
@@ -206,7 +206,7 @@ describe('limits', () => {
     await eventually(() => orders.plane.metric('postern_http_pending_requests') === 1, { what: 'a request to wait' });
     client.socket.resetAndDestroy();
     await eventually(() => orders.plane.metric('postern_http_pending_requests') === 0, { what: 'it to be forgotten' });
-    expect(inFlight(orders)).toBe(1);
+    await eventually(() => inFlight(orders) === 1, { what: 'the first alone to be in flight' });
     talker.finish();
     expect((await first).status).toBe(200);
   });
@@ -230,10 +230,10 @@ describe('at the end of the sidecar', () => {
     client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
     await client.read(12);
     await eventually(() => inFlight(orders) === 0, { what: 'the answer' });
-    orders.plane.send({ type: 'drain', deadlineMs: 20_000 });
+    // Later than anybody waits.
+    orders.plane.send({ type: 'drain', deadlineMs: 3_600_000 });
     await eventually(() => orders.plane.messages.some(({ type }) => type === 'drained'), {
       what: 'the drain',
-      timeoutMs: 5_000,
     });
     client.destroy();
   });

@@ -58,7 +58,7 @@ describe('on one connection in HTTP/2', () => {
     const { orders, streams, begin } = await world();
     const [denied, allowed] = [await begin('/denied'), await begin('/allowed')];
     await orders.plane.push(policy('some', 'DENY', operation([], ['/denied'])));
-    expect(await within(denied.over, 5_000, 'the reset')).not.toBe(0);
+    expect(await within(denied.over, 60_000, 'the reset')).not.toBe(0);
     await eventually(() => streams.get('/denied')?.destroyed, { what: 'the application to hear of it' });
     streams.get('/allowed')?.end('last words');
     expect(await allowed.over).toBe(0);
@@ -89,7 +89,7 @@ describe('on one connection in HTTP/2', () => {
     const call = await begin('/stream');
     const goaway = once(client, 'goaway');
     orders.plane.send({ type: 'drain', deadlineMs: 20_000 });
-    await within(goaway, 5_000, 'GOAWAY');
+    await within(goaway, 60_000, 'GOAWAY');
     streams.get('/stream')?.end('last words');
     expect(await call.over).toBe(0);
     const drained = await eventually(() => orders.plane.messages.find(({ type }) => type === 'drained'), {

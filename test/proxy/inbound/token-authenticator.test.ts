@@ -6,7 +6,7 @@ import { TokenAuthenticator } from '../../../proxy/inbound/token-authenticator.t
 import { MeshView } from '../../../proxy/protocol/mesh-view.ts';
 import { CLAIMS, ISSUER, jwkOf, jwksText, NOW, segment, signer, token } from '../../policy/jwt/forge.ts';
 import { FakeHead } from '../../policy/tokens/fake-head.ts';
-import { GOOD, ORDERS, RULE, requestAuthentication } from '../../policy/tokens/objects.ts';
+import { GOOD, ORDERS, OTHER_RULE, RULE, requestAuthentication } from '../../policy/tokens/objects.ts';
 
 const MESH: Resource = {
   kind: 'MeshConfig',
@@ -86,7 +86,7 @@ describe('a request', () => {
 
   test('with a good token has its claims and principal', () => {
     sidecar.pushRules(RULE);
-    expect(sidecar.outcome(token(GOOD))).toEqual({
+    expect(sidecar.outcome(token(GOOD))).toMatchObject({
       kind: 'verified',
       claims: CLAIMS,
       principal: `${ISSUER}/alice`,
@@ -105,8 +105,16 @@ describe('a request', () => {
       reason: 'Jwt is expired',
       challenge: 'Bearer realm="http://orders.shop:8080/a%22b", error="invalid_token"',
       detail: 'jwt_authn_access_denied{Jwt_is_expired}',
+      forged: false,
     });
     expect(sidecar.refused).toEqual(['Jwt is expired']);
+  });
+
+  test('with a forged token says that it had to be verified, the first time', () => {
+    sidecar.pushRules(RULE);
+    const text = token({ ...signer('ES256', GOOD.keyId) });
+    expect(sidecar.outcome(text)).toMatchObject({ reason: FAULTS.signature, forged: true });
+    expect(sidecar.outcome(text)).toMatchObject({ reason: FAULTS.signature, forged: false });
   });
 
   test('for another audience is forbidden', () => {
@@ -222,6 +230,57 @@ describe('keys that the control plane pushes', () => {
     expect([text, token(next)].map((one) => sidecar.outcome(one).kind)).toEqual(['verified', 'verified']);
     sidecar.push(KEYS(next));
     expect([text, token(next)].map((one) => sidecar.outcome(one).kind)).toEqual(['refused', 'verified']);
+  });
+});
+
+describe('the token of a request under way', () => {
+  const next = signer('ES256', 'next');
+  const renamed = { ...GOOD, keyId: 'renamed' };
+  const AFTER: readonly (readonly [string, readonly JsonObject[], string])[] = [
+    ['nothing has changed', [BY_URI], 'verified'],
+    ['a rule for another issuer came', [OTHER_RULE, BY_URI], 'verified'],
+    ['its issuer is gone, another is there', [OTHER_RULE], FAULTS.unknownIssuer],
+    ['its audience is gone', [{ ...BY_URI, audiences: ['web'] }], FAULTS.audience],
+    ['a rule for its audience is left', [{ ...BY_URI, audiences: ['web'] }, BY_URI], 'verified'],
+    ['no rule is left', [], 'no-rules'],
+  ];
+
+  /** @returns what is thought of it now. */
+  function underWay(): () => string {
+    sidecar.pushRules(BY_URI);
+    sidecar.push(KEYS(GOOD));
+    const head = headWith(token(GOOD));
+    const before = sidecar.outcome(null, head);
+    return () => {
+      if (before.kind !== 'verified') return 'it never was good';
+      const after = sidecar.tokens.reconsider(head, before);
+      return after.kind === 'refused' ? after.reason : after.kind;
+    };
+  }
+
+  it.each(AFTER)('where %s', (_what, rules, expected) => {
+    const now = underWay();
+    sidecar.pushRules(...rules);
+    expect(now()).toBe(expected);
+  });
+
+  it.each([
+    ['there are more', KEYS(GOOD, next), 'verified'],
+    ['it has another name', KEYS(renamed), 'verified'],
+    ['it is gone', KEYS(next), FAULTS.noMatchingKey],
+    ['all are gone', { kind: 'Jwks', name: KEYS_URI, jwks: null } as Resource, FAULTS.noMatchingKey],
+  ])('where of the keys %s', (_what, keys, expected) => {
+    const now = underWay();
+    sidecar.push(keys);
+    expect(now()).toBe(expected);
+  });
+
+  test('may expire, but not outlive its key by that', () => {
+    const now = underWay();
+    sidecar.now = (CLAIMS.exp + 61) * 1000;
+    expect(now()).toBe('verified');
+    sidecar.push(KEYS(next));
+    expect(now()).toBe(FAULTS.noMatchingKey);
   });
 });
 

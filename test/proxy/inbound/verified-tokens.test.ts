@@ -12,7 +12,7 @@ function counted(keys: KeySet = keySetOf(KEY)): {
   readonly keys: KeySet;
   readonly verify: ReturnType<typeof vi.spyOn>;
 } {
-  return { keys, verify: vi.spyOn(keys, 'verify') };
+  return { keys, verify: vi.spyOn(keys, 'signerOf') };
 }
 
 /** As the acceptance of a request does. */

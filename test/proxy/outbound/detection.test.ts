@@ -5,6 +5,8 @@ import { eventually } from '../../support/eventually.ts';
 import { ask, http1App } from '../../support/http-apps.ts';
 import { type Limits, OutboundMesh, type ServiceShape, say } from './outbound-mesh.ts';
 
+/** Longer than a slow machine takes from a connection to its first bytes. */
+const NEVER_MS = 600_000;
 const undo: (() => Promise<unknown> | unknown)[] = [];
 afterEach(async () => {
   for (const step of undo.splice(0).reverse()) await step();
@@ -65,14 +67,14 @@ describe('what a connection carries', () => {
 
   test('undeclared, HTTP: a record for each request', async () => {
     const app = await started(http1App(say('ok')));
-    const mesh = await meshOf({ endpoints: { a: app.port } });
+    const mesh = await meshOf({ endpoints: { a: app.port } }, { http: { detectTimeoutMs: NEVER_MS } });
     expect((await ask(mesh.entry, '/sniffed')).status).toBe(200);
     expect((await mesh.requests(1))[0]).toMatchObject({ path: '/sniffed', status: 200 });
   });
 
   test('undeclared, a request line in pieces: HTTP', async () => {
     const app = await started(http1App(say('ok')));
-    const mesh = await meshOf({ endpoints: { a: app.port } }, { http: { detectTimeoutMs: 5_000 } });
+    const mesh = await meshOf({ endpoints: { a: app.port } }, { http: { detectTimeoutMs: NEVER_MS } });
     const client = await Client.dial(mesh.entry);
     undo.push(() => client.destroy());
     for (const part of ['GE', 'T /pieces', ' HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n']) {

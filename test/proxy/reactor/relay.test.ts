@@ -155,7 +155,7 @@ describe('a relay', () => {
   test('is not made where nobody listens, and the client is told', async () => {
     const relay = await host({ to: { address: '127.0.0.1', port: 1 } });
     const socket = connectTcp(relay.entry.port, relay.entry.address).on('error', () => undefined);
-    await within(new Promise<void>((resolve) => socket.once('close', () => resolve())), 10_000, 'the end');
+    await within(new Promise<void>((resolve) => socket.once('close', () => resolve())), 60_000, 'the end');
     expect((await relay.stats()).ends).toEqual(['dial: ECONNREFUSED']);
   });
 });
@@ -190,7 +190,7 @@ describe('a relay of TLS', () => {
       const socket = connectTls({ host, port, ...tls });
       undo.push(() => void socket.destroy());
       const reader = new SocketReader(socket);
-      await within(once(socket, 'secureConnect'), 10_000, 'the handshake');
+      await within(once(socket, 'secureConnect'), 60_000, 'the handshake');
       return reader;
     };
     return { relay, open };

@@ -67,7 +67,7 @@ class Host {
     const tls = { cert, key, ca: this.#signer.root, ALPNProtocols: ['istio'], checkServerIdentity: () => undefined };
     const socket = connectTls({ host, port, ...tls });
     undo.push(() => void socket.destroy());
-    await within(once(socket, 'secureConnect'), 10_000, 'the handshake');
+    await within(once(socket, 'secureConnect'), 60_000, 'the handshake');
     await eventually(async () => (await this.thread.ask<number>('count')) > 0, { what: 'the channel' });
     return new SocketReader(socket);
   }
@@ -243,7 +243,7 @@ describe('a socket channel', () => {
     const client = await host.dial();
     await host.tell('write', { text: 'half of a respo' });
     await host.tell('abort');
-    expect(await within(client.closed, 10_000, 'the end')).toBe('ECONNRESET');
+    expect(await within(client.closed, 60_000, 'the end')).toBe('ECONNRESET');
     expect((await host.state()).events).toEqual([]);
   });
 
@@ -251,7 +251,7 @@ describe('a socket channel', () => {
     const host = await Host.start({ mode: 'throw' });
     const [first, second] = [await host.dial(), await host.dial()];
     first.write('x');
-    await within(first.closed, 10_000, 'the end');
+    await within(first.closed, 60_000, 'the end');
     expect((await host.state(0)).events).toEqual(['closed: internal error']);
     expect((await host.state(1)).events).toEqual([]);
     expect(host.thread.faults.length).toBe(1);
@@ -267,7 +267,7 @@ describe('a socket channel that is finished', () => {
     await host.tell('finish');
     expect((await client.readToEnd()).toString()).toBe('bye');
     client.end();
-    expect(await within(client.closed, 10_000, 'the end')).toBe(null);
+    expect(await within(client.closed, 60_000, 'the end')).toBe(null);
   });
 
   test('delivers everything to a slow reader', async () => {
@@ -316,7 +316,7 @@ describe('a socket channel that is finished', () => {
     client.write(Buffer.alloc(20_000));
     expect((await client.readToEnd()).toString()).toBe('enough');
     client.end();
-    expect(await within(client.closed, 10_000, 'the end')).toBe(null);
+    expect(await within(client.closed, 60_000, 'the end')).toBe(null);
   });
 
   test('does not listen to a peer that sends on and on', async () => {
@@ -324,7 +324,7 @@ describe('a socket channel that is finished', () => {
     const client = await host.dial();
     await host.tell('finish');
     const flood = setInterval(() => client.write(Buffer.alloc(60_000)), 1);
-    expect(await within(client.closed, 10_000, 'the end')).not.toBe(null);
+    expect(await within(client.closed, 60_000, 'the end')).not.toBe(null);
     clearInterval(flood);
     expect((await host.state()).reads).toBeLessThan(10);
   });
@@ -356,7 +356,8 @@ describe('a socket channel over TLS', () => {
     await host.received('x');
     // One read takes fifty records; OpenSSL has taken the others from the socket with them.
     for (let i = 0; i < 55; i++) client.write('p'.repeat(1_000));
-    await sleep(50);
+    // What a socket of this machine has sent is in the other's buffer.
+    await eventually(() => client.socket.writableLength === 0, { what: 'all records to have been sent' });
     await host.tell('resume');
     await eventually(async () => (await host.state()).received.length > 1, { what: 'a piece' });
     expect((await host.state()).received.length).toBeLessThan(55_001);
@@ -383,8 +384,10 @@ describe('a socket channel over TLS', () => {
     client.write('whole');
     await host.received('whole');
     holding = true;
+    const before = await host.state();
     client.write(' and half');
     await eventually(() => rests.length === 1, { what: 'half a record to be on its way' });
+    await eventually(async () => (await host.state()).reads > before.reads, { what: 'half a record to be read' });
     await sleep(100);
     const { reads } = await host.state();
     await sleep(200);

@@ -178,7 +178,7 @@ export class DataPlaneThread {
 
   /** Ends the thread; throws where it had to say of a bug. */
   async stop(): Promise<void> {
-    await within(this.#handle.terminate(), 10_000, `${this.name} to end`);
+    await within(this.#handle.terminate(), 60_000, `${this.name} to end`);
     if (this.errors.length > 0) throw new Error(`${this.name}: ${this.errors.join('\n')}`);
   }
 }

@@ -55,7 +55,7 @@ export class LoopThread {
     const died = new Promise<void>((_, reject) =>
       thread.#worker.once('exit', () => reject(new Error(`the loop's thread ended: ${thread.faults.join()}`))),
     );
-    await within(Promise.race([promise, died]), 20_000, 'the loop to turn');
+    await within(Promise.race([promise, died]), 60_000, 'the loop to turn');
     died.catch(() => undefined);
     return thread;
   }
@@ -74,7 +74,7 @@ export class LoopThread {
     this.#answers.set(id, resolve);
     this.#port.postMessage({ id, command, argument } satisfies ToHost);
     writeSync(this.#eventFd, ONE);
-    return (await within(promise, 20_000, `an answer to ${command}`)) as T;
+    return (await within(promise, 60_000, `an answer to ${command}`)) as T;
   }
 
   /** Ends the thread; @returns how many descriptors it left besides its eventfd. */
@@ -82,7 +82,7 @@ export class LoopThread {
     const gone = new Promise<void>((resolve) => this.#worker.once('exit', () => resolve()));
     this.#port.postMessage({ id: 0, command: 'stop', argument: null } satisfies ToHost);
     writeSync(this.#eventFd, ONE);
-    await within(gone, 20_000, 'the loop to end');
+    await within(gone, 60_000, 'the loop to end');
     this.#port.close();
     return closeDescriptors(this.#descriptors) - 1;
   }

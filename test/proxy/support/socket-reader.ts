@@ -70,7 +70,7 @@ export class SocketReader {
         await new Promise<void>((resolve) => this.#wake.push(resolve));
       }
     };
-    await within(waiting(), 20_000, what);
+    await within(waiting(), 60_000, what);
   }
 
   #notify(): void {

@@ -39,7 +39,7 @@ export class TunnelEntry implements TcpAddress {
       minVersion: 'TLSv1.3',
     });
     session.on('error', () => undefined);
-    await within(once(session, 'connect'), 10_000, 'the tunnel');
+    await within(once(session, 'connect'), 60_000, 'the tunnel');
     const server = createServer({ allowHalfOpen: true, noDelay: true }).listen(0, '127.0.0.1');
     await once(server, 'listening');
     return new TunnelEntry(session, server, authority);

@@ -52,13 +52,13 @@ describe('our server and a client of nghttp2', () => {
     });
     made.on('error', () => undefined);
     undo.push(() => made.destroy());
-    await within(once(made, 'remoteSettings'), 10_000, 'SETTINGS');
+    await within(once(made, 'remoteSettings'), 60_000, 'SETTINGS');
     return made;
   }
 
   async function open(from: ClientHttp2Session, port: number, options = {}): Promise<ClientHttp2Stream> {
     const stream = from.request({ ':method': 'CONNECT', ':authority': `127.0.0.1:${port}` }, options);
-    const [headers] = (await within(once(stream, 'response'), 10_000, 'an answer')) as [{ ':status': number }];
+    const [headers] = (await within(once(stream, 'response'), 60_000, 'an answer')) as [{ ':status': number }];
     expect(headers[':status']).toBe(200);
     return stream;
   }
@@ -66,7 +66,7 @@ describe('our server and a client of nghttp2', () => {
   async function collect(stream: NodeJS.ReadableStream): Promise<Buffer> {
     const chunks: Buffer[] = [];
     stream.on('data', (chunk: Buffer) => chunks.push(chunk));
-    await within(once(stream, 'end'), 20_000, 'the end of the stream');
+    await within(once(stream, 'end'), 60_000, 'the end of the stream');
     return Buffer.concat(chunks);
   }
 
@@ -93,7 +93,7 @@ describe('our server and a client of nghttp2', () => {
     const received = collect(stream);
     for (const initialWindowSize of [0, 70_000, 1, 20_000, 3, 500_000]) {
       client.settings({ initialWindowSize });
-      await within(once(client, 'localSettings'), 10_000, 'the acknowledgement of SETTINGS');
+      await within(once(client, 'localSettings'), 60_000, 'the acknowledgement of SETTINGS');
     }
     stream.end();
     expect(sha(await received)).toBe(sha(sent));
@@ -133,7 +133,7 @@ describe('our server and a client of nghttp2', () => {
     const stream = await open(client, port);
     const warned = once(client, 'goaway');
     await pair.thread.ask('drainServers');
-    await within(warned, 10_000, 'GOAWAY');
+    await within(warned, 60_000, 'GOAWAY');
     const received = collect(stream);
     stream.end('after the warning');
     expect((await received).toString()).toBe('after the warning');

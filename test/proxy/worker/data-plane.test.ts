@@ -82,7 +82,7 @@ async function dial(pair: Pair): Promise<Client> {
 async function refused(pair: Pair): Promise<void> {
   const { address, port } = pair.client.upstream;
   const socket = connect(port, address).on('error', () => undefined);
-  await within(new Promise<void>((resolve) => socket.once('close', () => resolve())), 15_000, 'the end');
+  await within(new Promise<void>((resolve) => socket.once('close', () => resolve())), 60_000, 'the end');
 }
 
 /** Connected to the application: a byte has come back. */
@@ -143,7 +143,9 @@ describe('limits', () => {
     const pair = await mesh([await echo()], { server: { maxConnections: 3 } });
     const kept = [await live(pair), await live(pair), await live(pair)];
     await refused(pair);
-    expect(pair.server.metric('postern_connection_failures_total', { flags: 'LIMIT' })).toBeGreaterThan(0);
+    // The name of a series comes by a message of its own.
+    const refusals = (): number => pair.server.metric('postern_connection_failures_total', { flags: 'LIMIT' });
+    await eventually(() => refusals() > 0, { what: 'the refusal to be counted' });
     kept[0]?.end();
     await kept[0]?.readToEnd();
     await eventually(() => connections(pair.server) === 2, { what: 'room' });
@@ -158,7 +160,7 @@ describe('a drain', () => {
     expect(pair.server.metric('postern_tunnels')).toBe(1);
     for (const plane of [pair.server, pair.client]) {
       plane.send({ type: 'drain', deadlineMs: 60_000 });
-      await within(plane.ended, 10_000, `${plane.name} to end`);
+      await within(plane.ended, 60_000, `${plane.name} to end`);
       expect(plane.messages.find(({ type }) => type === 'drained')).toEqual({ type: 'drained', forced: 0 });
     }
   });
@@ -177,7 +179,7 @@ describe('a drain', () => {
     await sleep(300);
     client.socket.resume();
     expect((await client.readToEnd()).length).toBe(total);
-    await within(pair.server.ended, 10_000, 'the worker to end');
+    await within(pair.server.ended, 60_000, 'the worker to end');
     expect(pair.server.messages.find(({ type }) => type === 'drained')).toEqual({ type: 'drained', forced: 0 });
   });
 
@@ -186,7 +188,7 @@ describe('a drain', () => {
     const client = await live(pair);
     pair.server.send({ type: 'drain', deadlineMs: 200 });
     await client.over();
-    await within(pair.server.ended, 10_000, 'the worker to end');
+    await within(pair.server.ended, 60_000, 'the worker to end');
     expect(pair.server.messages.find(({ type }) => type === 'drained')).toEqual({ type: 'drained', forced: 1 });
     await eventually(() => pair.server.access.some(({ flags }) => flags === 'DRAIN'), { what: 'the access log' });
   });
@@ -208,7 +210,7 @@ describe('session tickets', () => {
     expect(resumed(pair.client)).toEqual([false, false, false]);
   });
 
-  test('bring nobody in whose root has left the trust bundle, nor keep him', { timeout: 40_000 }, async () => {
+  test('bring nobody in whose root has left the trust bundle, nor keep him', async () => {
     const pair = await mesh([await echo()], { client: { tunnelIdleTimeoutMs: 10, maxStreamsPerTunnel: 1 } });
     const tunnels = (): number => pair.client.metric('postern_tunnels');
     const first = await live(pair);

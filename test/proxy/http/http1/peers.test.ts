@@ -79,7 +79,7 @@ interface Response {
 }
 
 async function readResponse(request: http.ClientRequest): Promise<Response> {
-  const [response] = (await within(once(request, 'response'), 15_000, 'a response')) as [http.IncomingMessage];
+  const [response] = (await within(once(request, 'response'), 60_000, 'a response')) as [http.IncomingMessage];
   const chunks: Buffer[] = [];
   for await (const chunk of response) chunks.push(chunk as Buffer);
   const { statusCode: status = 0, headers, trailers } = response;
@@ -198,7 +198,7 @@ describe('between Node’s client and server', () => {
     const headers = { expect: '100-continue', 'content-length': 4 };
     const request = http.request({ host, port, method: 'POST', agent: proxy.agent, headers });
     request.flushHeaders();
-    await within(once(request, 'continue'), 10_000, '100');
+    await within(once(request, 'continue'), 60_000, '100');
     request.end('body');
     expect([(await readResponse(request)).body.toString(), asked]).toEqual(['body', 1]);
   });
@@ -244,7 +244,7 @@ describe('what breaks', () => {
     const proxy = await Forwarding.start(target);
     const client = await proxy.dial();
     client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
-    expect(await within(client.closed, 10_000, 'the end')).toBe('ECONNRESET');
+    expect(await within(client.closed, 60_000, 'the end')).toBe('ECONNRESET');
     expect((await proxy.stats()).flags).toEqual(['UC']);
   });
 
@@ -257,13 +257,18 @@ describe('what breaks', () => {
   });
 
   test('a client that goes away costs the application its request', async () => {
+    const come = Promise.withResolvers<void>();
     const gone = Promise.withResolvers<void>();
-    const proxy = await Forwarding.start(await app((request) => void request.on('close', () => gone.resolve())));
+    const target = await app((request) => {
+      come.resolve();
+      request.on('close', () => gone.resolve());
+    });
+    const proxy = await Forwarding.start(target);
     const client = await proxy.dial();
     client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
-    await sleep(50);
+    await within(come.promise, 60_000, 'the request');
     client.destroy();
-    await within(gone.promise, 10_000, 'the application to be told');
+    await within(gone.promise, 60_000, 'the application to be told');
     expect((await proxy.stats()).flags).toEqual(['DC']);
   });
 
@@ -302,15 +307,15 @@ describe('pipelining and protocols that take over', () => {
     sockets.on('connection', (socket) => socket.on('message', (data, binary) => socket.send(data, { binary })));
     const proxy = await Forwarding.start(target);
     const client = new WebSocket(`ws://${proxy.entry.address}:${proxy.entry.port}/chat`);
-    await within(once(client, 'open'), 10_000, 'the WebSocket');
+    await within(once(client, 'open'), 60_000, 'the WebSocket');
     for (const size of [1, 100, 70_000, 1_000_000]) {
       const sent = randomBytes(size);
       client.send(sent);
-      const [got] = (await within(once(client, 'message'), 10_000, 'the echo')) as [Buffer];
+      const [got] = (await within(once(client, 'message'), 60_000, 'the echo')) as [Buffer];
       expect(got.equals(sent)).toBe(true);
     }
     client.close();
-    await within(once(client, 'close'), 10_000, 'the end');
+    await within(once(client, 'close'), 60_000, 'the end');
     await eventually(async () => (await proxy.stats()).flags.join() === '-', { what: 'the record' });
   });
 
@@ -325,7 +330,7 @@ describe('pipelining and protocols that take over', () => {
     const near = connect({ host: proxy.entry.address, port: proxy.entry.port, allowHalfOpen: true });
     undo.push(() => void near.destroy());
     near.write('CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n');
-    const [answer] = (await within(once(near, 'data'), 10_000, 'the answer')) as [Buffer];
+    const [answer] = (await within(once(near, 'data'), 60_000, 'the answer')) as [Buffer];
     expect(answer.toString()).toBe('HTTP/1.1 200 Connection Established\r\n\r\n');
     const [one, other] = first === 'client' ? [near, await far.promise] : [await far.promise, near];
     const heard: string[] = [];

@@ -92,7 +92,7 @@ beforeAll(async () => {
 async function open(): Promise<ClientHttp2Session> {
   const made = connect(`http://${address}:${PORT}`);
   made.on('error', () => undefined);
-  await within(once(made, 'connect'), 10_000, 'a connection');
+  await within(once(made, 'connect'), 60_000, 'a connection');
   return made;
 }
 
@@ -116,14 +116,14 @@ afterAll(async () => {
 });
 
 async function head(stream: ClientHttp2Stream): Promise<IncomingHttpHeaders & { ':status'?: number }> {
-  const [headers] = (await within(once(stream, 'response'), 10_000, 'a response')) as [IncomingHttpHeaders];
+  const [headers] = (await within(once(stream, 'response'), 60_000, 'a response')) as [IncomingHttpHeaders];
   return headers;
 }
 
 async function body(stream: ClientHttp2Stream): Promise<Buffer> {
   const chunks: Buffer[] = [];
   stream.on('data', (chunk: Buffer) => chunks.push(chunk));
-  await within(once(stream, 'end'), 30_000, 'the end of the body');
+  await within(once(stream, 'end'), 60_000, 'the end of the body');
   return Buffer.concat(chunks);
 }
 
@@ -145,7 +145,7 @@ describe('between node’s peers', () => {
         const trailers = once(stream, 'trailers');
         const [headers, received] = await Promise.all([head(stream), body(stream), stream.end(sent)]);
         expect([headers['x-seen'], received.length, digest(received)]).toEqual(['b', size, digest(sent)]);
-        const [fields] = (await within(trailers, 5_000, 'trailers')) as [IncomingHttpHeaders];
+        const [fields] = (await within(trailers, 60_000, 'trailers')) as [IncomingHttpHeaders];
         expect(fields['grpc-status']).toBe('0');
       }),
     );
@@ -155,7 +155,7 @@ describe('between node’s peers', () => {
     const stream = client.request({ ':method': 'POST', ':path': '/echo' });
     for (let i = 0; i < 20; i++) {
       stream.write(`message ${i};`);
-      const [chunk] = (await within(once(stream, 'data'), 5_000, 'an echo')) as [Buffer];
+      const [chunk] = (await within(once(stream, 'data'), 60_000, 'an echo')) as [Buffer];
       expect(chunk.toString()).toBe(`message ${i};`);
     }
     stream.end();
@@ -187,7 +187,7 @@ describe('between node’s peers', () => {
     const stream = client.request({ ':path': '/reset' });
     const failed = once(stream, 'error');
     stream.resume();
-    await within(failed, 5_000, 'the reset');
+    await within(failed, 60_000, 'the reset');
     const given = client.request({ ':method': 'POST', ':path': '/echo' });
     given.on('error', () => undefined);
     await head(given);
@@ -227,7 +227,7 @@ describe('between node’s peers', () => {
     await sleep(1_200);
     stream.end('last words');
     expect((await body(stream)).toString()).toBe('last words');
-    await within(gone, 10_000, 'the connection to end');
+    await within(gone, 60_000, 'the connection to end');
     client = await open();
   });
 });

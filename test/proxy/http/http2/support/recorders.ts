@@ -1,4 +1,5 @@
 import type {
+  AbortFault,
   ClientSession,
   ClientSessionOwner,
   ExchangeFailure,
@@ -47,7 +48,7 @@ export class SeenRequest implements RequestEvents {
     this.drains++;
   }
 
-  onRequestAborted(detail: string, fault: 'disconnect' | 'protocol' | 'timeout', status: number): void {
+  onRequestAborted(detail: string, fault: AbortFault, status: number): void {
     this.aborted = detail;
     this.fault = fault;
     this.statusSent = status;
