@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import * as http2 from 'node:http2';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { METRICS } from '../../proxy/control/metric-definitions.ts';
 import { queries } from '../manifests/telemetry-manifests.ts';
 import { Collector, type ExportedSpan } from '../proxy/control/support/collector.ts';
 import { type App, echoApp, ping, type TcpAddress } from '../support/apps.ts';
@@ -10,8 +11,6 @@ import { Mesh, policyManifest, serviceManifest } from '../support/mesh.ts';
 import type { Metrics, Sample } from '../support/prometheus.ts';
 import { namesIn } from '../support/promql.ts';
 import type { AccessLogLine } from '../support/sidecar.ts';
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 90_000 });
 
 const ORDERS = 'orders.shop:8080';
 const ECHO = 'echo.shop:9090';
@@ -285,18 +284,30 @@ describe('the dashboard and the alerts', () => {
       }),
     );
 
-  test('ask for metrics that every sidecar exposes', async () => {
-    const asked = new Set(
-      queries().flatMap(({ expression }) => namesIn(expression).selectors.map(({ metric }) => metric)),
+  const nameOf = (metric: string): string => metric.replace(/_(?:bucket|sum|count)$/, '');
+  const ofSidecars = new Set(METRICS.map(({ name }) => name));
+  const asked = [
+    ...new Set(queries().flatMap(({ expression }) => namesIn(expression).selectors.map(({ metric }) => metric))),
+  ];
+
+  /** Those of `names` that a scrape does not have. */
+  function missingIn(text: string, names: readonly string[]): string[] {
+    const exposed = new Set([...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, type]) => `${name} ${type}`));
+    return names.filter(
+      (name) => ![`${name} counter`, `${name} gauge`, `${nameOf(name)} histogram`].some((one) => exposed.has(one)),
     );
-    for (const text of await scrapes()) {
-      const exposed = new Set([...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, type]) => `${name} ${type}`));
-      const missing = [...asked].filter((name) => {
-        const histogram = `${name.replace(/_(?:bucket|sum|count)$/, '')} histogram`;
-        return ![`${name} counter`, `${name} gauge`, histogram].some((one) => exposed.has(one));
-      });
-      expect(missing).toEqual([]);
-    }
+  }
+
+  test('ask for metrics that every sidecar exposes, and else for the control plane’s', async () => {
+    const isOfSidecars = (metric: string): boolean => ofSidecars.has(metric) || ofSidecars.has(nameOf(metric));
+    for (const text of await scrapes()) expect(missingIn(text, asked.filter(isOfSidecars))).toEqual([]);
+    const controlPlane = await (await fetch(`http://${mesh.address}:15014/metrics`)).text();
+    expect(
+      missingIn(
+        controlPlane,
+        asked.filter((metric) => !isOfSidecars(metric)),
+      ),
+    ).toEqual([]);
   });
 
   test('select by labels that the series of real traffic have', async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { ControlPlaneMetrics } from '../../control-plane/metrics.ts';
 import { METRICS, type MetricDefinition } from '../../proxy/control/metric-definitions.ts';
 import { HISTOGRAM_BOUNDS } from '../../proxy/worker/messages.ts';
 import { namesIn } from '../support/promql.ts';
@@ -12,21 +13,36 @@ const VOCABULARY: { readonly [label: string]: readonly string[] } = {
   request_protocol: ['http', 'grpc', 'tcp'],
   direction: ['inbound', 'outbound'],
   response_flags: ['-', 'UO'],
+  severity: ['error', 'warning'],
+  state: ['current', 'stale', 'missing', 'missing|stale'],
+  outcome: ['allowed', 'injected', 'skipped', 'refused', 'error'],
 };
 const VERDICTS: { readonly [metric: string]: readonly string[] } = {
   postern_policy_decisions_total: ['allowed', 'denied'],
   postern_dry_run_decisions_total: ['allow', 'deny'],
 };
 
+type Exposed = Pick<MetricDefinition, 'name' | 'type' | 'labels'>;
+
+function controlPlaneMetrics(): Exposed[] {
+  return new ControlPlaneMetrics().registry.getMetricsAsArray().map((metric) => {
+    const labels = 'labelNames' in metric && Array.isArray(metric.labelNames) ? metric.labelNames : [];
+    return { name: metric.name, type: String(metric.type) as Exposed['type'], labels };
+  });
+}
+
+/** What both programs have (`postern_rejected_resources`) has the same labels in both. */
+const EXPOSED: readonly Exposed[] = [...METRICS, ...controlPlaneMetrics()];
+
 /** The definition of what an expression calls `name`, and the labels it has there. */
-function exposed(name: string): { readonly definition: MetricDefinition; readonly labels: readonly string[] } | null {
+function exposed(name: string): { readonly definition: Exposed; readonly labels: readonly string[] } | null {
   const [, base = name, suffix = ''] = /^(.*?)(_bucket|_sum|_count)?$/.exec(name) ?? [];
-  const histogram = METRICS.find((metric) => metric.name === base && metric.type === 'histogram');
+  const histogram = EXPOSED.find((metric) => metric.name === base && metric.type === 'histogram');
   if (histogram !== undefined) {
     if (suffix === '') return null;
     return { definition: histogram, labels: suffix === '_bucket' ? [...histogram.labels, 'le'] : histogram.labels };
   }
-  const definition = METRICS.find((metric) => metric.name === name);
+  const definition = EXPOSED.find((metric) => metric.name === name);
   return definition === undefined ? null : { definition, labels: definition.labels };
 }
 
@@ -35,7 +51,7 @@ const list = queries();
 describe.each(list.map((query) => [query.where, query]))('%s', (_, { expression, shown }) => {
   const { selectors, grouping } = namesIn(expression);
 
-  test('asks for metrics that a sidecar has', () => {
+  test('asks for metrics that a sidecar or the control plane has', () => {
     expect(selectors).not.toEqual([]);
     expect(selectors.map(({ metric }) => metric).filter((metric) => exposed(metric) === null)).toEqual([]);
   });
@@ -83,7 +99,25 @@ describe('dashboard and alerts', () => {
   });
 });
 
+/** What must not go unnoticed at the control plane: each would otherwise be found only when certificates run out or a policy is missed. */
+const CONTROL_PLANE_FAULTS = [
+  'postern_manifest_problems',
+  'postern_manifest_source_available',
+  'postern_storage_errors_total',
+  'postern_server_certificate_expiry_seconds',
+  'postern_jwks_key_sets',
+  'postern_acknowledgements_overdue_total',
+  'postern_requests_refused_total',
+  'postern_leader',
+  'postern_admission_reviews_total',
+];
+
 describe('the alerts', () => {
+  test.each(CONTROL_PLANE_FAULTS)('watch %s', (name) => {
+    const watched = alerts().flatMap(({ expr }) => namesIn(expr).selectors.map(({ metric }) => metric));
+    expect(watched).toContain(name);
+  });
+
   test('have a name of their own, a severity and a summary', () => {
     const names = alerts().map(({ alert }) => alert);
     expect(new Set(names).size).toBe(names.length);
