@@ -11,8 +11,8 @@ import {
   MAX_SOCKET_PATH_BYTES,
   type RotationLine,
 } from './ca/administration.ts';
-import type { NewJoinToken } from './ca/join-tokens.ts';
 import { objectOf } from './ca/json.ts';
+import type { NewJoinToken } from './ca/new-join-token.ts';
 
 const MAX_BODY_BYTES = 64 * 1024;
 const MAX_CONNECTIONS = 32;
@@ -78,7 +78,7 @@ async function handle(
 ): Promise<void> {
   switch (`${request.method} ${request.url}`) {
     case 'POST /tokens':
-      return reply(response, 201, handlers.createToken(tokenRequest(await readBody(request))));
+      return reply(response, 201, await handlers.createToken(tokenRequest(await readBody(request))));
     case 'GET /ca':
       return reply(response, 200, handlers.describeAuthority());
     case 'POST /ca/rotate':

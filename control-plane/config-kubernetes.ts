@@ -1,5 +1,15 @@
 import { INJECTION_DEFAULTS, type InjectionSettings } from '../kubernetes/injection/types.ts';
-import { type Decoder, duration, flag, name, oneOf, parsed, path, text } from '../mesh/config/decoders.ts';
+import {
+  type Decoder,
+  duration,
+  flag,
+  imageReference,
+  name,
+  oneOf,
+  parsed,
+  path,
+  text,
+} from '../mesh/config/decoders.ts';
 import type { Section } from '../mesh/config/reader.ts';
 import { type ListenAddress, parseListenAddress } from './addresses.ts';
 
@@ -22,10 +32,13 @@ export interface KubernetesConfig {
   readonly nativeSidecar: boolean | null;
 }
 
+/** Name of the Secret with the mesh's own CA, where the settings name no other. */
+export const OWN_SECRET = 'postern-ca';
+
 const DEFAULTS = {
   service: 'postern-control-plane',
   webhookListen: { address: '0.0.0.0', port: 15017 },
-  secret: 'postern-ca',
+  secret: OWN_SECRET,
 } as const;
 
 /** Null where the section is absent: one machine. */
@@ -72,7 +85,7 @@ function readInjection(kubernetes: Section, trustDomain: string, controlPlaneAdd
   if (section === null) kubernetes.problem(null, 'kubernetes.injection is missing: write injection: { image: … }');
   const wanted = section?.section('resources') ?? null;
   return {
-    image: section?.required('image', text) ?? '',
+    image: section?.required('image', imageReference) ?? '',
     imagePullPolicy: section?.optional('imagePullPolicy', oneOf('Always', 'IfNotPresent', 'Never'), null) ?? null,
     controlPlaneAddress: section?.optional('controlPlaneAddress', ORIGIN, null) ?? controlPlaneAddress,
     trustDomain,

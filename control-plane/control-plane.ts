@@ -1,36 +1,34 @@
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
-import { EXIT, messageOf, PosternError } from '../mesh/errors.ts';
+import { messageOf } from '../mesh/errors.ts';
 import { formatListenAddress } from './addresses.ts';
 import { AdminServer } from './admin/admin-server.ts';
-import { type ControlPlaneStatus, type SidecarStatus, sidecarStatus } from './admin/status.ts';
+import { bySidecar, type ControlPlaneStatus, sidecarStatus } from './admin/status.ts';
 import { AdminSocket } from './admin-socket.ts';
 import { administrationOf } from './ca/administration.ts';
-import { type AcknowledgementResult, RootRotation } from './ca/rotation.ts';
+import { recordedAdministration } from './ca/recorded-administration.ts';
 import { type ControlPlaneConfig, FIXED } from './config.ts';
-import { AddressGuard } from './jwks/address-guard.ts';
-import { fetchKeySet } from './jwks/fetch-key-set.ts';
-import { KeySetFile } from './jwks/key-set-file.ts';
-import { KeySetKeeper } from './jwks/key-set-keeper.ts';
-import { wantedSources } from './jwks/wanted-sources.ts';
+import type { KeySetKeeper } from './jwks/key-set-keeper.ts';
+import { openKeySets } from './jwks/open-key-sets.ts';
+import { LeaderRotation } from './leader-rotation.ts';
 import type { ControlPlaneMetrics } from './metrics.ts';
 import type { Platform, RunningControlPlane } from './platform.ts';
 import { ProblemLog } from './problem-log.ts';
 import { type CloseReason, Pusher } from './push/pusher.ts';
 import type { SidecarStream } from './push/sidecar-stream.ts';
+import { Reactions } from './reactions.ts';
 import { MeshRegistry } from './registry/mesh-registry.ts';
 import { readWorkloadEntry } from './registry/objects.ts';
 import { Registrations } from './registry/registrations.ts';
 import type { RegistryInputs } from './registry/snapshot.ts';
+import { SavedWorkloads } from './saved-workloads.ts';
 import { Api } from './server/api.ts';
 import { certificatesHandler } from './server/certificates.ts';
-import { chainsToRoot } from './server/peer-identity.ts';
 import { RateLimit } from './server/rate-limit.ts';
 import { ServerCertificate } from './server/server-certificate.ts';
 import { ackHandler, streamHandler, trustBundleHandler } from './server/streams.ts';
 import { TlsListener } from './server/tls-listener.ts';
 import { ServerIdentity } from './server-identity.ts';
-import type { SourceChange } from './source/manifest-source.ts';
 
 export interface ControlPlaneParts {
   readonly config: ControlPlaneConfig;
@@ -40,31 +38,27 @@ export interface ControlPlaneParts {
   readonly metrics: ControlPlaneMetrics;
 }
 
-/** One running control plane: composes the rooms, owns what they need, and passes on what changes in one to the others. */
+/** One running control plane: composes the rooms, owns what they need, starts and ends them. What a change leads to is in `reactions.ts`. */
 export class ControlPlane {
   readonly #config: ControlPlaneConfig;
   readonly #platform: Platform;
   readonly #log: Logger;
   readonly #metrics: ControlPlaneMetrics;
   readonly #startedAt = new Date();
-  readonly #problems: ProblemLog;
+  readonly #complaints: ProblemLog;
   readonly #identity: ServerIdentity;
   readonly #keySets: KeySetKeeper;
   readonly #registrations: Registrations;
+  readonly #saved: SavedWorkloads;
   readonly #registry: MeshRegistry;
   readonly #pusher: Pusher;
-  /** Workloads have come or gone since their list was saved. */
-  #unsaved = false;
+  readonly #rotation: LeaderRotation;
+  readonly #reactions: Reactions;
   readonly #listener: TlsListener;
   readonly #certificate: ServerCertificate;
   readonly #admin: AdminServer;
-  /** Null while another replica leads. */
-  #rotation: RootRotation | null = null;
-  #hasLed = false;
   /** What is to be undone, last first. */
   readonly #owned = new AsyncDisposableStack();
-  /** Whether the source could not be read last time. */
-  #faulty = false;
   #state: 'starting' | 'ready' | 'stopping' = 'starting';
 
   /** Nothing listens yet. @throws PosternError where what is stored is not usable. */
@@ -74,41 +68,44 @@ export class ControlPlane {
     this.#log = log;
     this.#metrics = metrics;
     this.#identity = new ServerIdentity(config, platform);
-    this.#problems = new ProblemLog(log, metrics);
-    this.#keySets = this.#keySetKeeper();
+    this.#complaints = new ProblemLog(log, metrics);
+    this.#keySets = openKeySets(config, { onChange: () => this.#registry.changed(), metrics, log });
+    this.#saved = new SavedWorkloads(platform, log, metrics);
     this.#registry = new MeshRegistry({
       inputs: () => this.#inputs(),
       publish: (snapshot, changedAt) => {
-        // Whom others are told of is known after a crash, too: or a restart would take their endpoints away for a moment.
-        if (this.#unsaved) this.#saveWorkloads();
+        this.#saved.saveChanges(this.#registrations);
         this.#pusher.publish(snapshot, changedAt);
       },
-      onProblems: (problems) => this.#problems.set('mesh', problems),
-      metrics: this.#metrics,
+      onProblems: (problems) => this.#complaints.set('mesh', problems),
+      metrics,
       log,
     });
-    const { source } = platform;
     this.#registrations = new Registrations({
-      entries: () => source.manifests.filter(({ kind }) => kind === 'WorkloadEntry').map(readWorkloadEntry),
-      remembered: platform.remembered.filter((one) => !this.#isRevokedIdentity(one.identity)),
-      onChange: () => this.#workloadsChanged(),
+      entries: () => platform.source.manifests.filter(({ kind }) => kind === 'WorkloadEntry').map(readWorkloadEntry),
+      remembered: platform.remembered.filter((one) => !this.#identity.isRevokedIdentity(one.identity)),
+      onChange: () => {
+        this.#registry.changed();
+        this.#saved.changed();
+      },
     });
     this.#pusher = new Pusher({
       epoch: randomBytes(6).toString('hex'),
-      metrics: this.#metrics,
+      metrics,
       log,
       onClosed: (stream, reason) => this.#streamClosed(stream, reason),
     });
+    this.#rotation = new LeaderRotation(platform, this.#pusher, log);
     this.#certificate = new ServerCertificate({
       issue: () => this.#identity.issueServerCertificate(),
       onRenewed: (credentials) => {
-        this.#metrics.serverCertificateExpiry.set(credentials.notAfter / 1000);
+        metrics.serverCertificateExpiry.set(credentials.notAfter / 1000);
         this.#listener.renew(credentials, platform.authority.roots);
         platform.useCredentials(credentials);
       },
       onFailed: (error) => log.error(`the control plane's own certificate could not be renewed: ${messageOf(error)}`),
     });
-    this.#metrics.serverCertificateExpiry.set(this.#certificate.current.notAfter / 1000);
+    metrics.serverCertificateExpiry.set(this.#certificate.current.notAfter / 1000);
     this.#listener = new TlsListener({
       listen: config.listen,
       credentials: this.#certificate.current,
@@ -117,11 +114,23 @@ export class ControlPlane {
     });
     this.#admin = new AdminServer({
       listen: config.adminListen,
-      metrics: this.#metrics.registry,
+      metrics: metrics.registry,
       status: () => this.#statusOfAll(),
       statusIsLocal: config.kubernetes !== null,
       notReady: () => (this.#state === 'ready' ? null : this.#state),
       onError: (error) => log.error({ err: error }, 'a request of the admin port failed'),
+    });
+    this.#reactions = new Reactions({
+      platform,
+      identity: this.#identity,
+      certificate: this.#certificate,
+      keySets: this.#keySets,
+      registrations: this.#registrations,
+      registry: this.#registry,
+      pusher: this.#pusher,
+      complaints: this.#complaints,
+      metrics,
+      log,
     });
   }
 
@@ -164,7 +173,7 @@ export class ControlPlane {
       manifests: {
         objects: source.manifests.length,
         fault: source.fault?.message ?? null,
-        problems: this.#problems.texts.map(([text]) => text),
+        problems: this.#complaints.texts,
       },
     };
   }
@@ -180,31 +189,25 @@ export class ControlPlane {
   async stop(): Promise<void> {
     if (this.#state === 'stopping') return;
     // Before the streams end: these are the workloads to believe in after a restart.
-    if (this.#state === 'ready') this.#saveWorkloads();
+    if (this.#state === 'ready') this.#saved.save(this.#registrations);
     this.#state = 'stopping';
     this.#registry.stop();
     this.#keySets.stop();
     this.#pusher.stop();
     this.#registrations.stop();
-    this.#rotation?.close();
+    this.#rotation.close();
     this.#certificate.stop();
     await this.#owned.disposeAsync();
   }
 
   async #start(): Promise<void> {
-    const { source, authority, revocations } = this.#platform;
     this.#owned.defer(() => this.#platform.close());
-    await source.start((change) => this.#sourceChanged(change));
-    this.#identity.refreshRevoked();
-    this.#platform.sourceChanged();
-    this.#describeSource();
-    this.#keySets.want(wantedSources(source.manifests));
-    this.#owned.defer(authority.onRootsChanged(() => this.#rootsChanged()));
-    this.#owned.defer(revocations.onChange(() => this.#revocationsChanged()));
+    this.#owned.defer(() => this.#reactions.stop());
+    await this.#reactions.start();
     this.#registry.build();
     this.#owned.defer(() => this.#admin.stop());
     await this.#admin.start();
-    const socket = await AdminSocket.open({ dataDir: this.#config.dataDir, handlers: this.#administration() });
+    const socket = await this.#openAdminSocket();
     this.#owned.defer(() => socket.close());
     // Last, so that whoever gets in finds everything in place; and first to end.
     this.#owned.defer(() => this.#listener.stop(FIXED.server.stopMs));
@@ -218,29 +221,17 @@ export class ControlPlane {
         ...this.#platform.describe(),
         adminSocket: socket.path,
         trustDomain: this.#config.trustDomain,
-        manifests: source.manifests.length,
+        manifests: this.#platform.source.manifests.length,
       },
       'the control plane is ready',
     );
   }
 
-  #administration() {
-    const { authority, joinTokens, revocations } = this.#platform;
-    return administrationOf({
-      authority,
-      rotation: { rotate: (report) => this.#requireRotation().rotate(report) },
-      tokens: joinTokens,
-      revocations,
-    });
-  }
-
-  #requireRotation(): RootRotation {
-    if (this.#rotation !== null) return this.#rotation;
-    const leader = this.#platform.leader();
-    const where = leader === null ? 'no replica leads at this moment: try again soon' : `run it in the pod ${leader}`;
-    throw new PosternError('ERR_NOT_LEADER', `only the leading replica changes the root: ${where}`, {
-      exitCode: EXIT.temporary,
-    });
+  #openAdminSocket(): Promise<AdminSocket> {
+    const { authority, joinTokens: tokens, revocations } = this.#platform;
+    const handlers = administrationOf({ authority, rotation: this.#rotation, tokens, revocations });
+    const recorded = recordedAdministration(handlers, { log: this.#log, metrics: this.#metrics });
+    return AdminSocket.open({ dataDir: this.#config.dataDir, handlers: recorded });
   }
 
   /** What the platform sees of this control plane. */
@@ -249,40 +240,8 @@ export class ControlPlane {
       streams: () => this.#pusher.streams,
       enforcement: () => this.#pusher.enforcement(),
       credentials: () => this.#certificate.current,
-      awaitTrust: (roots, signal) => this.#awaitTrust(roots, signal),
-      lead: (term) => this.#lead(term),
-    };
-  }
-
-  #lead(term: AbortSignal): void {
-    const rotation = new RootRotation({
-      authority: this.#platform.authority,
-      // In a later term there are sidecars of the replicas that led before.
-      isNew: this.#platform.isNew && !this.#hasLed,
-      clock: () => Date.now(),
-      awaitAcknowledgement: (roots, signal) => this.#awaitTrust(roots, signal),
-      onNotice: (message) => this.#log.info(message),
-    });
-    this.#rotation = rotation;
-    this.#hasLed = true;
-    term.addEventListener(
-      'abort',
-      () => {
-        rotation.close();
-        if (this.#rotation === rotation) this.#rotation = null;
-      },
-      { once: true },
-    );
-  }
-
-  async #awaitTrust(roots: readonly string[], signal: AbortSignal): Promise<AcknowledgementResult> {
-    const [here, elsewhere] = await Promise.all([
-      this.#pusher.awaitTrust(roots, signal),
-      this.#platform.awaitTrustElsewhere(roots, signal),
-    ]);
-    return {
-      connected: here.connected + elsewhere.connected,
-      missing: [...here.missing, ...elsewhere.missing],
+      awaitTrust: (roots, signal) => this.#rotation.awaitTrust(roots, signal),
+      lead: (term) => this.#rotation.lead(term),
     };
   }
 
@@ -297,8 +256,8 @@ export class ControlPlane {
         'POST /v1/certificates': certificatesHandler({
           authority,
           tokens,
-          renewsByCertificate: (peer) => this.#platform.renewsByCertificate(peer),
-          isRevoked: this.#identity.isRevoked,
+          renewsByCertificate: (peer, address) => this.#platform.renewsByCertificate(peer, address),
+          isRevoked: this.#identity.isRevokedIdentity,
           bindLabels: (identity, labels) => this.#platform.bindLabels(identity, labels),
           limits: { byAddress: limit(), byIdentity: limit() },
           metrics: this.#metrics,
@@ -329,99 +288,8 @@ export class ControlPlane {
     };
   }
 
-  #keySetKeeper(): KeySetKeeper {
-    const { dataDir, jwks } = this.#config;
-    const { firstRetryMs, retryMs, keepMs, concurrency, maxSources, maxSourcesOfOne, maxBytes } = FIXED.jwks;
-    const guard = new AddressGuard(jwks.allowedAddresses);
-    return new KeySetKeeper({
-      fetch: ({ source, timeoutMs }, signal) => fetchKeySet(source, { guard, timeoutMs, maxBytes, signal }),
-      rhythm: { refreshMs: jwks.refreshSeconds * 1000, firstRetryMs, retryMs, keepMs },
-      concurrency,
-      maxSources,
-      maxSourcesOfOne,
-      file: new KeySetFile(dataDir, this.#log),
-      onChange: () => this.#registry.changed(),
-      metrics: this.#metrics,
-      log: this.#log,
-      clock: () => Date.now(),
-    });
-  }
-
-  #sourceChanged({ manifests, noticedAt }: SourceChange): void {
-    const { source } = this.#platform;
-    this.#describeSource();
-    if (manifests) {
-      this.#log.info({ objects: source.manifests.length }, 'the manifests have changed');
-      this.#keySets.want(wantedSources(source.manifests));
-      if (this.#identity.refreshRevoked()) this.#revocationsChanged();
-      this.#registry.changed(noticedAt);
-    }
-    this.#platform.sourceChanged();
-  }
-
-  #describeSource(): void {
-    const { fault, problems, manifests } = this.#platform.source;
-    const { sourceAvailable, manifestObjects } = this.#metrics;
-    this.#problems.set('files', problems);
-    if (fault !== null) this.#log.error({ code: fault.code }, `${fault.message}; what was read before stays in force`);
-    else if (this.#faulty) this.#log.info('the manifests can be read again');
-    this.#faulty = fault !== null;
-    sourceAvailable.set(fault === null ? 1 : 0);
-    manifestObjects.reset();
-    for (const { kind } of manifests) manifestObjects.inc({ kind });
-  }
-
-  #workloadsChanged(): void {
-    this.#registry.changed();
-    this.#unsaved = true;
-  }
-
-  #saveWorkloads(): void {
-    try {
-      this.#platform.saveWorkloads(this.#registrations.list());
-      this.#unsaved = false;
-    } catch (error) {
-      this.#metrics.storageErrors.inc();
-      this.#log.error(`the list of connected workloads could not be saved; streams go on: ${messageOf(error)}`);
-    }
-  }
-
-  #rootsChanged(): void {
-    this.#identity.refreshRoots();
-    this.#platform.publishRoots();
-    this.#certificate.renew();
-    this.#registry.changed();
-    const { rootCertificates: roots } = this.#identity;
-    for (const stream of this.#pusher.streams) {
-      if (!chainsToRoot(stream.certificate.chain, { roots, now: Date.now() })) this.#pusher.close(stream, 'untrusted');
-    }
-  }
-
-  #revocationsChanged(): void {
-    for (const stream of this.#pusher.streams) {
-      const { identity: id, certificate } = stream;
-      if (!this.#identity.isRevoked({ spiffeId: id, serial: certificate.serial })) continue;
-      this.#registrations.forget(({ identity, workload }) => identity === id && nameOf(workload) === stream.name);
-      this.#pusher.close(stream, 'revoked');
-    }
-    this.#registrations.forget(({ identity }) => this.#isRevokedIdentity(identity));
-    this.#registry.changed();
-  }
-
-  #isRevokedIdentity(identity: string): boolean {
-    return this.#identity.isRevoked({ spiffeId: identity, serial: '' });
-  }
-
   #streamClosed(stream: SidecarStream, reason: CloseReason): void {
     this.#log.info({ workload: stream.name, identity: stream.identity, reason }, 'a sidecar has disconnected');
     if (this.#state !== 'stopping') this.#registrations.release(stream.lease);
   }
-}
-
-function nameOf({ namespace, name }: { readonly namespace: string; readonly name: string }): string {
-  return `${namespace}/${name}`;
-}
-
-function bySidecar(sidecars: readonly SidecarStatus[]): readonly SidecarStatus[] {
-  return sidecars.toSorted((a, b) => (a.workload < b.workload ? -1 : 1));
 }

@@ -11,7 +11,13 @@ import { openPlatform } from './open-platform.ts';
  */
 export async function runControlPlane(configFile: string): Promise<void> {
   const config = loadControlPlaneConfig(configFile);
-  const log = pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime });
+  // Levels by name and time as RFC 3339, as sidecars write them: one field of a log store has one type.
+  const log = pino({
+    level: config.logLevel,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label) => ({ level: label }) },
+  });
   const signal = nextSignal();
   const metrics = new ControlPlaneMetrics();
   const platform = await openPlatform(config, log, metrics);

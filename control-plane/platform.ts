@@ -3,7 +3,7 @@ import type { SpiffeId } from '../mesh/spiffe-id.ts';
 import type { SidecarStatus } from './admin/status.ts';
 import type { AuthorityDescription } from './ca/authority-description.ts';
 import type { RotationPhase } from './ca/authority-state.ts';
-import type { CreatedJoinToken, NewJoinToken } from './ca/join-tokens.ts';
+import type { CreatedJoinToken, NewJoinToken } from './ca/new-join-token.ts';
 import type { Revocation } from './ca/revocation.ts';
 import type { AwaitAcknowledgement } from './ca/rotation.ts';
 import type { Enforcement } from './push/enforcement.ts';
@@ -27,11 +27,11 @@ export interface Platform {
   readonly isNew: boolean;
   readonly revocations: RevocationList;
   readonly tokens: BearerTokens;
-  /** Whether a client certificate without a token beside it is proof enough for the next one. */
-  renewsByCertificate(peer: PeerIdentity): boolean;
+  /** Whether a client certificate without a token beside it, shown from this canonical address, is proof enough for the next one. */
+  renewsByCertificate(peer: PeerIdentity, peerAddress: string): boolean;
   readonly admission: WorkloadAdmission;
-  /** Makes join tokens. @throws PosternError where the platform has none. */
-  readonly joinTokens: { create(request: NewJoinToken): CreatedJoinToken };
+  /** Makes join tokens. @throws PosternError ERR_TOKEN_REQUEST, ERR_TOKEN_LIMIT, and where it cannot be stored */
+  readonly joinTokens: { create(request: NewJoinToken): CreatedJoinToken | Promise<CreatedJoinToken> };
   /** DNS names by which sidecars reach the control plane, besides the configured ones. */
   readonly serverNames: readonly string[];
   /** Workloads known before a restart. */
@@ -78,7 +78,7 @@ export interface Authority {
   /** Unix time, milliseconds, after which `finishRotation` may drop the old root; null unless a rotation is activated. */
   readonly retiringLeavesExpireBy: number | null;
   /** Called after each change of `roots`, their order included, whoever made it. Returns what takes the listener off. */
-  onRootsChanged(listener: (roots: readonly string[]) => void): () => void;
+  onRootsChanged(listener: () => void): () => void;
   /** For the identity that the caller has proven. Synchronous: what it signs with is in memory. @throws PosternError */
   issueWorkload(request: {
     readonly csr: string;
@@ -132,14 +132,18 @@ export interface TokenCircumstances {
 export interface BearerTokens {
   /**
    * @throws ApiError 401 where the token proves nothing (`token-unknown`, `token-used`, `token-expired`, `token-refused`), 403 where it does not fit the
-   * circumstances (`pod-mismatch`), 503 where that cannot be found out now (`token-unverified`).
+   * circumstances (`pod-mismatch`, `address-not-allowed`, `identity-reserved`), 503 where that cannot be found out now (`token-unverified`) or may be
+   * so soon (`entry-unknown`).
    */
   redeem(token: string, circumstances: TokenCircumstances): ProvenToken | Promise<ProvenToken>;
 }
 
 /** Decides whether the sidecar that opened a stream may stand for a workload, and what is known of that workload. */
 export interface WorkloadAdmission {
-  /** @throws ApiError 403 `identity-mismatch`, `label-mismatch`, `address-not-allowed`, `pod-mismatch`; 503 `pod-unknown` where it may be known soon. */
+  /**
+   * @throws ApiError 403 `identity-mismatch`, `label-mismatch`, `address-not-allowed`, `pod-mismatch`, `entry-mismatch`; 503 `pod-unknown` where it may
+   * be known soon.
+   */
   admit(
     workload: WorkloadRegistration,
     facts: { readonly identity: SpiffeId; readonly peerAddress: string },

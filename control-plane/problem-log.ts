@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { Problem } from '../policy/types.ts';
-import { describeProblem } from './admin/status.ts';
 import type { ControlPlaneMetrics } from './metrics.ts';
+import { problemText } from './source/problem-text.ts';
 
 /** Says each complaint about manifests once: when it appears. */
 export class ProblemLog {
@@ -16,19 +16,21 @@ export class ProblemLog {
   }
 
   /** Replaces the complaints of one origin. */
-  set(origin: 'files' | 'mesh', problems: readonly Problem[]): void {
+  set(origin: 'source' | 'mesh', problems: readonly Problem[]): void {
     const before = this.#present.get(origin);
-    const now = new Map(problems.map((problem) => [describeProblem(problem), problem]));
+    const now = new Map(problems.map((problem) => [problemText(problem), problem]));
     this.#present.set(origin, now);
     for (const [text, problem] of now) if (before?.has(text) !== true) this.#say(text, problem);
+    const all = [...this.#present.values()].flatMap((present) => [...present.values()]);
     for (const severity of ['error', 'warning'] as const) {
-      const count = this.texts.filter(([, one]) => one.severity === severity).length;
+      const count = all.filter((one) => one.severity === severity).length;
       this.#metrics.manifestProblems.set({ severity }, count);
     }
   }
 
-  get texts(): readonly (readonly [string, Problem])[] {
-    return [...this.#present.values()].flatMap((problems) => [...problems]);
+  /** `file:line:column: severity: message` of each that is present. */
+  get texts(): readonly string[] {
+    return [...this.#present.values()].flatMap((problems) => [...problems.keys()]);
   }
 
   #say(text: string, { severity, location, resource }: Problem): void {

@@ -9,6 +9,8 @@ import { reachableAddresses } from './server/tls-listener.ts';
 
 /** Room to renew, whole seconds being what certificates count in. Not much longer than the leaves, or it would keep an old root waiting in a rotation. */
 const MIN_TTL_SECONDS = 5;
+/** No certificate has this serial: only the identity is asked about. */
+const NO_SERIAL = '';
 
 /** What the control plane shows to its peers, and what it judges theirs by. */
 export class ServerIdentity {
@@ -52,7 +54,9 @@ export class ServerIdentity {
     return this.#platform.revocations.isRevoked(subject);
   };
 
-  /** What sidecars are told. */
+  readonly isRevokedIdentity = (spiffeId: string): boolean => this.isRevoked({ spiffeId, serial: NO_SERIAL });
+
+  /** What the platform's list revokes; what manifests revoke is in the snapshot already. */
   revoked(): RevokedSubjects {
     const all = this.#platform.revocations.list();
     const valuesOf = (wanted: string) => all.filter(({ kind }) => kind === wanted).map(({ value }) => value);

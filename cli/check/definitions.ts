@@ -8,13 +8,13 @@ import type { JsonObject } from '../../policy/types.ts';
 import { check, type Facts, listed, type Report } from './facts.ts';
 import { nameOf } from './pods.ts';
 
-/** The kinds that policies are of. */
 export const DEFINITION_CHECKS = [
   check('definitions', 'after', checkDefinitions),
   check('definitions', 'before', checkForeignDefinitions),
 ];
 
-const WANTED = [
+/** Every kind of custom resource that the mesh reads. */
+export const MESH_KINDS = [
   'AuthorizationPolicy',
   'PeerAuthentication',
   'RequestAuthentication',
@@ -29,7 +29,7 @@ function checkDefinitions(facts: Facts, report: Report): void {
   if (definitions === null) return;
   const byName = new Map(definitions.map((definition) => [nameOf(definition), definition]));
   const missing: string[] = [];
-  for (const kind of WANTED) {
+  for (const kind of MESH_KINDS) {
     const name = definitionName(kind);
     const definition = byName.get(name);
     if (definition === undefined) missing.push(name);
@@ -40,7 +40,7 @@ function checkDefinitions(facts: Facts, report: Report): void {
   } else if (report.findings.length === 0) report.ok('all kinds are defined and served');
 }
 
-function checkOne(kind: (typeof WANTED)[number], definition: JsonObject, report: Report): void {
+function checkOne(kind: (typeof MESH_KINDS)[number], definition: JsonObject, report: Report): void {
   const versions: readonly string[] = KINDS[kind].map((one) => one.slice(one.indexOf('/') + 1));
   const served = servedVersions(definition);
   if (!served.some((version) => versions.includes(version))) {
@@ -55,7 +55,7 @@ function checkOne(kind: (typeof WANTED)[number], definition: JsonObject, report:
 function checkForeignDefinitions(facts: Facts, report: Report): void {
   const definitions = report.need(facts.definitions, 'the definitions of kinds');
   if (definitions === null) return;
-  const names = new Map(WANTED.map((kind) => [definitionName(kind), kind] as const));
+  const names = new Map(MESH_KINDS.map((kind) => [definitionName(kind), kind] as const));
   const foreign = definitions.filter((one) => names.has(nameOf(one)) && !isOwn(one));
   for (const definition of foreign) {
     const kind = names.get(nameOf(definition));
@@ -73,7 +73,7 @@ function isOwn(definition: JsonObject): boolean {
   return isCompatibleDefinition(definition) || nameOf(definition).endsWith('.postern.dev');
 }
 
-function definitionName(kind: (typeof WANTED)[number]): string {
+function definitionName(kind: (typeof MESH_KINDS)[number]): string {
   const { plural, group } = TYPES[kind];
   return `${plural}.${group}`;
 }

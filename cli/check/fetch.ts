@@ -1,27 +1,18 @@
 import { WATCHED_KINDS } from '../../control-plane/kubernetes/source/watched-kinds.ts';
 import { isReason } from '../../kubernetes/api/errors.ts';
 import { TYPES } from '../../kubernetes/api/resource-types.ts';
+import { servedVersion } from '../../kubernetes/api/served-version.ts';
 import type { KubernetesApi, ResourceType, Selection } from '../../kubernetes/api/types.ts';
-import { servedVersion } from '../../kubernetes/informer/served-version.ts';
 import { SETTINGS } from '../../kubernetes/install/settings.ts';
 import { messageOf } from '../../mesh/errors.ts';
 import { asObject, field } from '../../policy/json.ts';
 import type { JsonObject } from '../../policy/types.ts';
+import { MESH_KINDS } from './definitions.ts';
 import type { Facts, Fetched, Objects, Permission } from './facts.ts';
 import { meshFacts } from './settings.ts';
 
 const NAMESPACE = 'postern-system';
 const CALL_MS = 30_000;
-
-const POLICIES = [
-  'AuthorizationPolicy',
-  'PeerAuthentication',
-  'RequestAuthentication',
-  'WorkloadEntry',
-  'ServiceEntry',
-  'MeshConfig',
-  'Revocation',
-];
 
 /** What an installation writes: verbs, `<plural>.<group>`, and the namespace where it is in one. */
 const PERMISSIONS: readonly (readonly [readonly string[], string, string])[] = [
@@ -78,7 +69,9 @@ export async function fetchFacts(api: KubernetesApi, { before }: { readonly befo
 
 async function policiesOf(api: KubernetesApi): Promise<readonly JsonObject[]> {
   const objects: JsonObject[] = [];
-  for (const { type, versions } of WATCHED_KINDS.filter((kind) => POLICIES.includes(kind.type.kind))) {
+  for (const { type, versions } of WATCHED_KINDS.filter((kind) =>
+    MESH_KINDS.some((wanted) => wanted === kind.type.kind),
+  )) {
     const signal = AbortSignal.timeout(CALL_MS);
     const served = await servedVersion(api, type, versions, signal);
     // A kind that is not defined has no objects; another check says that.

@@ -16,7 +16,7 @@ interface DrainFlags {
 export function register(program: Command): void {
   program
     .command('drain')
-    .description('ask the sidecar of this pod or machine to drain its connections and end')
+    .description('Ask the sidecar of this pod or machine to drain its connections and end')
     .option('--admin <address>', "the sidecar's admin.listen", '127.0.0.1:15000')
     .option('--inbound', 'drain only what comes in: not ready, callers are asked to go elsewhere; the sidecar goes on')
     .option('--timeout <duration>', 'with --inbound: wait so long for inbound connections to end (default: 0s)')
@@ -56,10 +56,14 @@ async function post(admin: string, path: string): Promise<string> {
   try {
     answer = await askSidecar('POST', url, ANSWER_TIMEOUT_MS);
   } catch (error) {
-    throw new PosternError('ERR_SIDECAR_UNREACHABLE', `no sidecar answers on ${admin}: ${reasonOf(error)}`, {
-      cause: error,
-      exitCode: EXIT.unavailable,
-    });
+    throw new PosternError(
+      'ERR_SIDECAR_UNREACHABLE',
+      `no sidecar answers on ${admin}: ${reasonOf(error)}; is it running, and is this its admin.listen?`,
+      {
+        cause: error,
+        exitCode: EXIT.unavailable,
+      },
+    );
   }
   if (answer.status === 200) return answer.body;
   throw new PosternError('ERR_DRAIN_REFUSED', `the sidecar on ${admin} answered HTTP ${answer.status}`, {

@@ -10,7 +10,7 @@ interface InjectFlags extends SettingsFlags {
 export function register(program: Command): void {
   program
     .command('inject')
-    .description('put the sidecar into the pods of Kubernetes manifests, YAML or JSON, and print them')
+    .description('Put the sidecar into the pods of Kubernetes manifests, YAML or JSON, and print them')
     .option('-f, --filename <file>', 'the manifests; - for the standard input')
     .option('--annotations', 'list the annotations that pods may carry, instead')
     .option('-n, --namespace <name>', 'namespace of objects that name none')

@@ -133,24 +133,24 @@ async function show(flags: RuleFlags & { json?: true }): Promise<void> {
 export function register(program: Command): void {
   const intercept = program
     .command('intercept')
-    .description('redirect the TCP connections of this network namespace to the sidecar');
-  probeOptions(ruleOptions(intercept.command('apply').description('write the rules, instead of those written before')))
+    .description('Redirect the TCP connections of this network namespace to the sidecar');
+  probeOptions(ruleOptions(intercept.command('apply').description('Write the rules, instead of those written before')))
     .addOption(backendOption())
     .option('--validate', 'prove with real connections that the rules work; else remove them and fail')
     .option('--keep', 'with --validate: leave the rules where they do not work')
     .action(apply);
   intercept
     .command('remove')
-    .description("remove Postern's rules and no others")
+    .description("Remove Postern's rules and no others")
     .addOption(backendOption())
     .action(remove);
-  ruleOptions(intercept.command('show').description('print what apply would write, without writing it'))
+  ruleOptions(intercept.command('show').description('Print what apply would write, without writing it'))
     .addOption(backendOption())
     .option('--json', 'as JSON: backend, options, transactions (command and its input)')
     .action(show);
   probeOptions(
     ruleOptions(
-      intercept.command('validate').description('prove with real connections that the rules that are there work'),
+      intercept.command('validate').description('Prove with real connections that the rules that are there work'),
     ),
   ).action(validate);
 }

@@ -5,7 +5,7 @@ export function register(program: Command): void {
   program
     .command('proxy')
     .description(
-      'run the sidecar of one workload until it is asked to stop (SIGTERM drains, a second signal ends at once)',
+      'Run the sidecar of one workload until it is asked to stop (SIGTERM drains, a second signal ends at once)',
     )
     .requiredOption(
       '-c, --config <file>',

@@ -45,6 +45,12 @@ async function revoke(subject: string | undefined, options: RevokeOptions): Prom
   }
   const revoked = describe((await client.request('POST', '/revocations', { subject })) as unknown as Revocation);
   process.stdout.write(options.json === true ? `${JSON.stringify(revoked)}\n` : `${revoked.value} is revoked\n`);
+  const { trustDomain } = await client.request('GET', '/ca');
+  if (revoked.kind === 'spiffeId' && !revoked.value.startsWith(`spiffe://${trustDomain}/`)) {
+    process.stderr.write(
+      `note: this mesh's trust domain is ${trustDomain}: none of its certificates is meant. Misspelt? --undo takes it back\n`,
+    );
+  }
 }
 
 function printList(revocations: readonly ReturnType<typeof describe>[], json: boolean): void {

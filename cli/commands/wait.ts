@@ -10,7 +10,7 @@ const CHECK_MS = 200;
 export function register(program: Command): void {
   program
     .command('wait')
-    .description('wait until the sidecar of this pod or machine is ready')
+    .description('Wait until the sidecar of this pod or machine is ready')
     .option('--health <address>', "the sidecar's health.listen", '127.0.0.1:15021')
     .option('--timeout <duration>', 'how long', '60s')
     .action(async ({ health, timeout }: { health: string; timeout: string }) => {

@@ -1,6 +1,6 @@
 import { parseControlPlaneConfig } from '../../control-plane/config.ts';
 import { INJECTION_DEFAULTS, type InjectionSettings } from '../../kubernetes/injection/types.ts';
-import { type Decoder, name, oneOf, parsed, text, trustDomain } from '../../mesh/config/decoders.ts';
+import { type Decoder, imageReference, name, oneOf, parsed, trustDomain } from '../../mesh/config/decoders.ts';
 import { EXIT, PosternError } from '../../mesh/errors.ts';
 import { readInput } from './read-input.ts';
 
@@ -31,7 +31,7 @@ const ORIGIN: Decoder<string> = parsed(
 /** @throws PosternError ERR_USAGE that names the flag, ERR_CONFIG for what is wrong in the file. */
 export async function injectionSettings(flags: SettingsFlags): Promise<InjectionSettings> {
   const base = flags.config === undefined ? null : await settingsOf(flags.config);
-  const image = read('--image', flags.image, text) ?? base?.image;
+  const image = read('--image', flags.image, imageReference) ?? base?.image;
   if (image === undefined) {
     throw usage('name the image of the sidecar: --image registry.example/postern:1.0, or --config control-plane.yaml');
   }

@@ -2,10 +2,9 @@ import { existsSync } from 'node:fs';
 import { request } from 'undici';
 import { EXIT, messageOf, PosternError } from '../../mesh/errors.ts';
 import { formatListenAddress } from '../addresses.ts';
-import { DEFAULTS, loadControlPlaneConfig } from '../config.ts';
+import { DEFAULT_CONFIG, DEFAULTS, loadControlPlaneConfig } from '../config.ts';
 import type { ControlPlaneStatus, SidecarStatus } from './status.ts';
 
-const DEFAULT_CONFIG = 'control-plane.yaml';
 const TIMEOUT_MS = 5_000;
 const COLUMNS = ['WORKLOAD', 'IDENTITY', 'CERTIFICATE', 'SENT', 'ACKNOWLEDGED', 'CONNECTED', 'REJECTED'];
 

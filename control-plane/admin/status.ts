@@ -1,5 +1,4 @@
 import type { RejectedResource } from '../../mesh/resources.ts';
-import type { Problem } from '../../policy/types.ts';
 import type { SidecarStream } from '../push/sidecar-stream.ts';
 
 /** `GET /status` on the admin port. Times are RFC 3339. Nothing secret: no keys, no tokens. */
@@ -51,6 +50,7 @@ export function sidecarStatus(stream: SidecarStream): SidecarStatus {
   };
 }
 
-export function describeProblem({ severity, message, location }: Problem): string {
-  return `${location.file}:${location.line}:${location.column}: ${severity}: ${message}`;
+/** In the order in which they are shown. */
+export function bySidecar(sidecars: readonly SidecarStatus[]): readonly SidecarStatus[] {
+  return sidecars.toSorted((a, b) => (a.workload < b.workload ? -1 : 1));
 }

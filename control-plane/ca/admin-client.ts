@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { parseDocument } from 'yaml';
 import { readFileBounded, systemCode } from '../../mesh/atomic-file.ts';
 import { EXIT, type ExitCode, messageOf, PosternError } from '../../mesh/errors.ts';
+import { DEFAULT_CONFIG, DEFAULTS } from '../config.ts';
 import { ADMIN_SOCKET, MAX_SOCKET_PATH_BYTES, type RotationLine } from './administration.ts';
 import { objectOf } from './json.ts';
 
@@ -13,9 +14,6 @@ export interface DataDirOptions {
   readonly dataDir?: string | undefined;
 }
 
-export const DEFAULT_CONFIG = 'control-plane.yaml';
-
-const DEFAULT_DATA_DIR = './data';
 const MAX_CONFIG_BYTES = 1024 * 1024;
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 const ANSWER_TIMEOUT_MS = 15_000;
@@ -40,7 +38,7 @@ export function locateDataDir(options: DataDirOptions): string {
   const document = parseDocument(readFileBounded(file, MAX_CONFIG_BYTES).toString('utf8'));
   const [error] = document.errors;
   if (error !== undefined) throw badConfig(file, error.message);
-  const dataDir: unknown = document.get('dataDir') ?? DEFAULT_DATA_DIR;
+  const dataDir: unknown = document.get('dataDir') ?? DEFAULTS.dataDir;
   if (typeof dataDir !== 'string' || dataDir === '') throw badConfig(file, 'dataDir must be a path');
   return resolve(dirname(file), dataDir);
 }

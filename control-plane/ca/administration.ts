@@ -1,12 +1,12 @@
-import type { Authority, RevocationList } from '../platform.ts';
+import type { Authority, Platform, RevocationList } from '../platform.ts';
 import type { AuthorityDescription } from './authority-description.ts';
-import type { CreatedJoinToken, JoinTokens, NewJoinToken } from './join-tokens.ts';
+import type { CreatedJoinToken, NewJoinToken } from './new-join-token.ts';
 import type { Revocation } from './revocation.ts';
 import type { RootRotation, RotationProgress } from './rotation.ts';
 
 /** What the admin socket offers; errors are PosternErrors and reach the operator as they are. */
 export interface AdministrationHandlers {
-  createToken(request: NewJoinToken): CreatedJoinToken;
+  createToken(request: NewJoinToken): CreatedJoinToken | Promise<CreatedJoinToken>;
   describeAuthority(): AuthorityDescription;
   rotateRoot(report: (progress: RotationProgress) => void): Promise<void>;
   addRevocation(subject: string): Revocation | Promise<Revocation>;
@@ -18,7 +18,7 @@ export interface AdministrationHandlers {
 export function administrationOf(parts: {
   readonly authority: Authority;
   readonly rotation: Pick<RootRotation, 'rotate'>;
-  readonly tokens: Pick<JoinTokens, 'create'>;
+  readonly tokens: Platform['joinTokens'];
   readonly revocations: RevocationList;
 }): AdministrationHandlers {
   const { authority, rotation, tokens, revocations } = parts;

@@ -2,6 +2,7 @@ import type { FileOperations } from '../../mesh/atomic-file.ts';
 import { EXIT, PosternError } from '../../mesh/errors.ts';
 import type { CertificateResponse } from '../../mesh/push.ts';
 import { isTrustDomain } from '../../mesh/spiffe-id.ts';
+import { Listeners } from '../listeners.ts';
 import type { Authority } from '../platform.ts';
 import type { IssuedServerCertificate } from '../server/server-certificate.ts';
 import { type AuthorityDescription, describeGenerations } from './authority-description.ts';
@@ -47,7 +48,7 @@ export class CertificateAuthority implements Authority {
   readonly #policy: IssuingPolicy;
   readonly #record: AuthorityRecord;
   readonly #lock: DataDirectoryLock;
-  readonly #listeners = new Set<(roots: readonly string[]) => void>();
+  readonly #listeners = new Listeners();
 
   private constructor(options: AuthorityOptions, lock: DataDirectoryLock) {
     this.trustDomain = options.trustDomain;
@@ -117,9 +118,8 @@ export class CertificateAuthority implements Authority {
   }
 
   /** Called after each change of `roots`, their order included. Returns what takes the listener off. */
-  onRootsChanged(listener: (roots: readonly string[]) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+  onRootsChanged(listener: () => void): () => void {
+    return this.#listeners.add(listener);
   }
 
   /**
@@ -139,19 +139,19 @@ export class CertificateAuthority implements Authority {
   /** Step 1: a new root is trusted beside the one that issues. */
   beginRotation(): void {
     this.#record.beginRotation();
-    this.#announceRoots();
+    this.#listeners.tell();
   }
 
   /** Step 2, once every sidecar trusts the new root: it issues from now on, and comes first. */
   activateRotation(): void {
     this.#record.activateRotation();
-    this.#announceRoots();
+    this.#listeners.tell();
   }
 
   /** Step 3: the old root is dropped and its keys are deleted. @throws PosternError ERR_CA_ROTATION while a leaf of it may be valid. */
   finishRotation(): void {
     this.#record.finishRotation();
-    this.#announceRoots();
+    this.#listeners.tell();
   }
 
   /** What `postern ca show` prints. */
@@ -175,9 +175,4 @@ export class CertificateAuthority implements Authority {
     this.#record.reserve(leaf.notAfter, leafLifetime(this.#policy, ttlSeconds));
     return leaf;
   };
-
-  #announceRoots(): void {
-    const { roots } = this;
-    for (const listener of this.#listeners) listener(roots);
-  }
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
-import { readFileBounded, systemCode } from '../../mesh/atomic-file.ts';
+import { readFileBounded, removeQuietly, systemCode } from '../../mesh/atomic-file.ts';
 import { EXIT, messageOf, PosternError } from '../../mesh/errors.ts';
 
 const LOCK = 'control-plane.lock';
@@ -74,7 +74,7 @@ function createExclusively(path: string, content: string): boolean {
     if (systemCode(error) === 'EEXIST') return false;
     throw cannotLock(path, error);
   } finally {
-    fs.rmSync(draft, { force: true });
+    removeQuietly(draft);
   }
 }
 
@@ -129,7 +129,7 @@ function cannotLock(path: string, error: unknown): PosternError {
     return new PosternError('ERR_DISK_FULL', message, { cause: error, exitCode: EXIT.cannotCreate });
   }
   const exitCode = code === 'EACCES' || code === 'EPERM' ? EXIT.noPermission : EXIT.cannotCreate;
-  const message = `cannot write the lock file ${path}: ${messageOf(error)}`;
+  const message = `cannot write the lock file ${path}: ${messageOf(error)}; the user of the control plane must be able to write in its dataDir`;
   return new PosternError('ERR_DATA_DIR', message, { cause: error, exitCode });
 }
 

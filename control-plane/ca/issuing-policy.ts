@@ -1,4 +1,5 @@
 import { EXIT, PosternError } from '../../mesh/errors.ts';
+import { DEFAULTS } from '../config.ts';
 import { BACKDATE_MS } from './generation.ts';
 
 /** Lifetimes of leaves, seconds. */
@@ -8,13 +9,11 @@ export interface IssuingPolicy {
   readonly maxTtlSeconds: number;
 }
 
-export const ISSUING_POLICY: IssuingPolicy = { ttlSeconds: 3600, minTtlSeconds: 300, maxTtlSeconds: 86_400 };
-
 const LONGEST_TTL_SECONDS = 30 * 86_400;
 
 /** @throws PosternError ERR_CA_CONFIG where the lifetimes are not in order. */
 export function issuingPolicy(settings: Partial<IssuingPolicy> = {}): IssuingPolicy {
-  const policy = { ...ISSUING_POLICY, ...settings };
+  const policy = { ...DEFAULTS.certificates, ...settings };
   const { minTtlSeconds, ttlSeconds, maxTtlSeconds } = policy;
   const ordered = 1 <= minTtlSeconds && minTtlSeconds <= ttlSeconds && ttlSeconds <= maxTtlSeconds;
   if (ordered && maxTtlSeconds <= LONGEST_TTL_SECONDS) return policy;

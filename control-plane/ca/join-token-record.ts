@@ -1,3 +1,4 @@
+import { LABEL_KEY, LABEL_VALUE, MAX_LABELS } from '../../mesh/labels.ts';
 import { parseSpiffeId } from '../../mesh/spiffe-id.ts';
 import { objectOf } from './json.ts';
 
@@ -20,11 +21,6 @@ export interface JoinClaims {
   /** Labels that the workload must have; empty: any. */
   readonly labels: { readonly [key: string]: string };
 }
-
-const MAX_LABELS = 64;
-// Kubernetes, "Labels and Selectors": an optional DNS prefix of 253, a name of 63; a value of 63 or empty.
-const LABEL_KEY = /^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
-const LABEL_VALUE = /^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/;
 
 /** @throws Error that says which name or label cannot be. */
 export function checkClaims(claims: JoinClaims): JoinClaims {

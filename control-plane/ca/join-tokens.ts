@@ -1,44 +1,21 @@
-import { createHash, randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { type FileOperations, readFileBounded, removeTemporaryFiles, writeFileAtomic } from '../../mesh/atomic-file.ts';
 import { EXIT, messageOf, PosternError } from '../../mesh/errors.ts';
-import { isControlPlane } from './control-plane-identity.ts';
-import { checkClaims, type JoinClaims, type JoinTokenRecord, parseJoinToken } from './join-token-record.ts';
+import { type JoinClaims, type JoinTokenRecord, parseJoinToken } from './join-token-record.ts';
+import {
+  type CreatedJoinToken,
+  digestOf,
+  idOf,
+  isJoinToken,
+  makeJoinToken,
+  type NewJoinToken,
+  TOKEN_LIMITS,
+  tooManyTokens,
+} from './new-join-token.ts';
 
-export const TOKEN_LIMITS = {
-  defaultTtlSeconds: 600,
-  maxTtlSeconds: 86_400,
-  /** Tokens that are remembered, used and expired ones included. */
-  count: 10_000,
-  /** An expired token stays known this long, so that its bearer is told that it has expired rather than that it never was. Milliseconds. */
-  rememberMs: 3_600_000,
-  /** A sidecar may lose the answer to its redemption; it may ask again with the same key for this long. Milliseconds. */
-  retryMs: 60_000,
-} as const;
-
-const PREFIX = 'postern-join-';
-/** The prefix and 32 bytes in base64url. */
-const FORM = /^postern-join-[A-Za-z0-9_-]{43}$/;
 const FILE = /^([0-9a-f]{64})\.json$/;
 const MAX_FILE_BYTES = 32 * 1024;
-
-export interface NewJoinToken {
-  readonly namespace: string;
-  readonly serviceAccount: string;
-  /** 1 to 86400; default 600. */
-  readonly ttlSeconds?: number | undefined;
-  readonly labels?: { readonly [key: string]: string } | undefined;
-}
-
-export interface CreatedJoinToken {
-  /** The secret; shown once. */
-  readonly token: string;
-  /** Names the token in logs and listings without showing it. */
-  readonly id: string;
-  /** Unix time, milliseconds. */
-  readonly expiresAt: number;
-}
 
 /**
  * One-use tokens by which workloads prove who they are when they first join. One small file a token, `<dataDir>/join-tokens`, so that a redemption
@@ -73,30 +50,11 @@ export class JoinTokens {
 
   /** @throws PosternError ERR_TOKEN_REQUEST, ERR_TOKEN_LIMIT, ERR_DISK_FULL, ERR_FILE_WRITE */
   create(request: NewJoinToken): CreatedJoinToken {
-    const ttlSeconds = request.ttlSeconds ?? TOKEN_LIMITS.defaultTtlSeconds;
-    if (!Number.isSafeInteger(ttlSeconds) || ttlSeconds < 1 || ttlSeconds > TOKEN_LIMITS.maxTtlSeconds) {
-      throw badRequest(`a join token lives from 1 to ${TOKEN_LIMITS.maxTtlSeconds} seconds, not ${ttlSeconds}`);
-    }
-    const { namespace, serviceAccount, labels = {} } = request;
-    if (isControlPlane(request)) {
-      throw badRequest(`no join token can be made: ${namespace}/${serviceAccount} is the control plane's own identity`);
-    }
-    let claims: JoinClaims;
-    try {
-      claims = checkClaims({ namespace, serviceAccount, labels });
-    } catch (error) {
-      throw badRequest(`no join token can be made: ${messageOf(error)}`);
-    }
+    const { token, digest, record } = makeJoinToken(request, this.#clock());
     this.prune();
-    if (this.#records.size >= TOKEN_LIMITS.count) {
-      const message = `there are ${TOKEN_LIMITS.count} join tokens already: wait until some have expired, or give them a shorter life`;
-      throw new PosternError('ERR_TOKEN_LIMIT', message, { exitCode: EXIT.temporary });
-    }
-    const token = PREFIX + randomBytes(32).toString('base64url');
-    const hash = hashOf(token);
-    const expiresAt = this.#clock() + ttlSeconds * 1000;
-    this.#store(hash, { version: 1, ...claims, expiresAt, used: null });
-    return { token, id: idOf(hash), expiresAt };
+    if (this.#records.size >= TOKEN_LIMITS.count) throw tooManyTokens(TOKEN_LIMITS.count);
+    this.#store(digest, record);
+    return { token, id: idOf(digest), expiresAt: record.expiresAt };
   }
 
   /**
@@ -105,7 +63,7 @@ export class JoinTokens {
    * @throws PosternError `token-unknown`, `token-used`, `token-expired`; ERR_DISK_FULL or ERR_FILE_WRITE where the use cannot be recorded: it is not used then.
    */
   redeem(token: string, publicKeyHash: string): JoinClaims {
-    const hash = FORM.test(token) ? hashOf(token) : '';
+    const hash = isJoinToken(token) ? digestOf(token) : '';
     const record = this.#records.get(hash);
     if (record === undefined) {
       throw refusal('token-unknown', 'the join token is not known here: make a new one with postern token create');
@@ -166,13 +124,6 @@ export class JoinTokens {
     return join(this.#directory, `${hash}.json`);
   }
 }
-
-const hashOf = (token: string): string => createHash('sha256').update(token).digest('hex');
-
-const idOf = (hash: string): string => hash.slice(0, 12);
-
-const badRequest = (message: string): PosternError =>
-  new PosternError('ERR_TOKEN_REQUEST', message, { exitCode: EXIT.usage });
 
 const refusal = (code: string, message: string): PosternError =>
   new PosternError(code, message, { exitCode: EXIT.noPermission });

@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { type FileOperations, readFileBounded, writeFileAtomic } from '../../mesh/atomic-file.ts';
 import { EXIT, messageOf, PosternError } from '../../mesh/errors.ts';
+import { Listeners } from '../listeners.ts';
 import type { RevocationList } from '../platform.ts';
 import { objectOf } from './json.ts';
 import { parseSubject, type Revocation } from './revocation.ts';
@@ -25,7 +26,7 @@ const MAX_FILE_BYTES = 32 * 1024 * 1024;
 export class Revocations implements RevocationList {
   readonly #options: RevocationsOptions;
   readonly #path: string;
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Listeners();
   /** By `kind value`. */
   #entries: ReadonlyMap<string, Revocation>;
 
@@ -86,8 +87,7 @@ export class Revocations implements RevocationList {
 
   /** Called after each change. Returns what takes the listener off. */
   onChange(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#listeners.add(listener);
   }
 
   /** Drops serials of certificates that have expired. A full disk only puts it off. */
@@ -106,7 +106,7 @@ export class Revocations implements RevocationList {
     const text = JSON.stringify({ version: 1, revocations: [...entries.values()] }, null, 1);
     writeFileAtomic(this.#path, `${text}\n`, { operations: this.#options.operations ?? fs });
     this.#entries = entries;
-    for (const listener of this.#listeners) listener();
+    this.#listeners.tell();
   }
 }
 

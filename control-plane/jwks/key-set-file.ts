@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { readFileBounded, systemCode, writeFileAtomic } from '../../mesh/atomic-file.ts';
+import { readFileBounded, writeFileAtomic } from '../../mesh/atomic-file.ts';
 import { messageOf, PosternError } from '../../mesh/errors.ts';
 import { asObject, asString, field } from '../../policy/json.ts';
 import { parseKeySet } from '../../policy/jwt/key-set.ts';
@@ -33,7 +33,7 @@ export class KeySetFile {
       value = JSON.parse(readFileBounded(this.#path, MAX_FILE_BYTES).toString('utf8'));
     } catch (error) {
       const missing = error instanceof PosternError && error.code === 'ERR_FILE_MISSING';
-      if (!missing && systemCode(error) !== 'ENOENT') {
+      if (!missing) {
         this.#log.warn({ path: this.#path }, `the stored keys of issuers cannot be read: ${messageOf(error)}`);
       }
       return new Map();

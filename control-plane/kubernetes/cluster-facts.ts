@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { resourceVersionOf } from '../../kubernetes/api/object-meta.ts';
 import { TYPES } from '../../kubernetes/api/resource-types.ts';
 import type { KubernetesApi, ResourceType } from '../../kubernetes/api/types.ts';
 import { Informer } from '../../kubernetes/informer/informer.ts';
@@ -57,7 +58,7 @@ export class ClusterFacts {
         api,
         type,
         selection: { fieldSelector: `metadata.name=${WEBHOOK_CONFIGURATION}` },
-        transform: (object) => asString(field(asObject(field(object, 'metadata')), 'resourceVersion')),
+        transform: resourceVersionOf,
         equals: (a, b) => a === b,
         onChange: options.onWebhooks,
         log,

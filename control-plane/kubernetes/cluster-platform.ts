@@ -5,6 +5,7 @@ import { inCluster } from '../../kubernetes/api/in-cluster.ts';
 import { fromKubeconfig } from '../../kubernetes/api/kubeconfig-connection.ts';
 import { TYPES } from '../../kubernetes/api/resource-types.ts';
 import { EXIT, PosternError } from '../../mesh/errors.ts';
+import { addressSet } from '../addresses.ts';
 import type { SidecarStatus } from '../admin/status.ts';
 import { controlPlaneIdentity } from '../ca/control-plane-identity.ts';
 import { DataDirectoryLock, prepareDataDirectory } from '../ca/data-directory.ts';
@@ -16,6 +17,7 @@ import type { Authority, BearerTokens, Platform, RunningControlPlane, WorkloadAd
 import type { Enforcement } from '../push/enforcement.ts';
 import type { RegisteredWorkload } from '../registry/registrations.ts';
 import type { Handler } from '../server/api.ts';
+import type { PeerIdentity } from '../server/peer-identity.ts';
 import type { ServerCredentials } from '../server/tls-listener.ts';
 import { ExternalAuthority } from './ca/external-authority.ts';
 import { watchObject } from './ca/object-watch.ts';
@@ -24,6 +26,10 @@ import { STATE_CONFIG_MAP } from './ca/trust-state.ts';
 import { PodAdmission } from './identity/pod-admission.ts';
 import { PodLookup } from './identity/pod-lookup.ts';
 import { ServiceAccountTokens } from './identity/service-account-tokens.ts';
+import { ClusterProofs } from './joining/cluster-proofs.ts';
+import { MachineAdmission } from './joining/machine-admission.ts';
+import { Machines } from './joining/machines.ts';
+import { SecretJoinTokens } from './joining/secret-join-tokens.ts';
 import { Leadership } from './leadership.ts';
 import { otherReplicas } from './replicas/other-replicas.ts';
 import { Peers } from './replicas/peers.ts';
@@ -50,7 +56,7 @@ const STOP_MS = 3_000;
 /** Nobody is connected yet, which must not look like everybody having acknowledged. */
 const STARTING: AcknowledgementResult = { connected: 0, missing: ['the control plane itself, which is starting'] };
 
-/** A cluster: the API server is the store, the CA is shared by replicas, and service account tokens prove who sidecars are. */
+/** A cluster: the API server is the store, the CA is shared by replicas, and tokens prove who sidecars are: service accounts' in pods, else join tokens. */
 export class ClusterPlatform implements Platform {
   readonly source: KubernetesSource;
   readonly authority: Authority;
@@ -58,12 +64,14 @@ export class ClusterPlatform implements Platform {
   readonly revocations: ClusterRevocations;
   readonly tokens: BearerTokens;
   readonly admission: WorkloadAdmission;
+  readonly joinTokens: SecretJoinTokens;
   readonly serverNames: readonly string[];
   /** Pods are known by the API server; nobody else is remembered. */
   readonly remembered: readonly RegisteredWorkload[] = [];
   readonly #facts: Facts;
   readonly #lock: DataDirectoryLock;
   readonly #leadership: Leadership;
+  readonly #machines: Machines;
   readonly #webhooks: Webhooks | null;
   readonly #peers: Peers;
   #plane: RunningControlPlane | null = null;
@@ -85,8 +93,14 @@ export class ClusterPlatform implements Platform {
       maxTtlSeconds: () => this.authority.maxTtlSeconds,
     });
     const pods = new PodLookup({ api, pods: (where, name) => this.source.pod(where, name)?.object ?? null });
-    this.tokens = new ServiceAccountTokens({ api, pods, audience: tokenAudience, log });
-    this.admission = new PodAdmission({ pods, fallback: null });
+    const trustedAddresses = addressSet(config.trustedAddresses);
+    if (trustedAddresses === null) throw new TypeError('trustedAddresses were checked when the configuration was read');
+    const machines = new Machines({ manifests: () => this.source.manifests, trustedAddresses, namespace });
+    this.#machines = machines;
+    this.joinTokens = new SecretJoinTokens({ api, namespace, machines, clock: () => Date.now(), log });
+    const ofPods = new ServiceAccountTokens({ api, pods, audience: tokenAudience, log });
+    this.tokens = new ClusterProofs({ pods: ofPods, machines: this.joinTokens });
+    this.admission = new PodAdmission({ pods, machines: new MachineAdmission(machines) });
     this.#peers = new Peers({
       peers: () => otherReplicas(this.source.manifests, { namespace, pod, port: config.listen.port }),
       identity: controlPlaneIdentity(config.trustDomain).uri,
@@ -102,7 +116,10 @@ export class ClusterPlatform implements Platform {
       trustBundle,
       source: this.source,
       roots: () => this.authority.roots,
-      revocations: () => this.revocations,
+      expiring: [
+        { what: 'revocations', prune: (signal) => this.revocations.prune(signal) },
+        { what: 'join tokens', prune: (signal) => this.joinTokens.prune(signal) },
+      ],
       enforcement: (signal) => this.#enforcement(signal),
       onTerm: (term) => this.#plane?.lead(term),
       metrics,
@@ -170,16 +187,12 @@ export class ClusterPlatform implements Platform {
     return this.#leadership.term;
   }
 
-  readonly joinTokens = {
-    create: (): never => {
-      const message = 'there are no join tokens in a cluster: a pod proves who it is by its service account';
-      throw new PosternError('ERR_JOIN_TOKENS', message, { exitCode: EXIT.usage });
-    },
-  };
-
-  /** The token beside the certificate says that the pod is still there; `redeem` knows what to do while the API server is away. */
-  renewsByCertificate(): boolean {
-    return false;
+  /**
+   * Only of a machine, where its WorkloadEntry says that it is. The token beside a pod's certificate says that the pod is still there; `redeem` knows
+   * what to do while the API server is away.
+   */
+  renewsByCertificate({ spiffeId }: PeerIdentity, peerAddress: string): boolean {
+    return this.#machines.hasOne(spiffeId, peerAddress);
   }
 
   saveWorkloads(): void {}
@@ -307,7 +320,7 @@ async function openAuthority(
     log,
   };
   if (kind === 'own') {
-    const authority = await SecretAuthority.open({ ...common, watch: watch(secret, TYPES.Secret) });
+    const authority = await SecretAuthority.open({ ...common, watches: [watch(secret, TYPES.Secret)] });
     return { authority, isNew: authority.isNew };
   }
   const authority = await ExternalAuthority.open({

@@ -4,15 +4,16 @@ import { TYPES } from '../../kubernetes/api/resource-types.ts';
 import type { KubernetesApi } from '../../kubernetes/api/types.ts';
 import { LeaderElection } from '../../kubernetes/lease/leader-election.ts';
 import { messageOf } from '../../mesh/errors.ts';
+import { POLICY_KINDS } from '../../mesh/resources.ts';
 import type { Manifest } from '../../policy/types.ts';
 import type { ControlPlaneMetrics } from '../metrics.ts';
 import type { Enforcement } from '../push/enforcement.ts';
 import { ClusterFacts } from './cluster-facts.ts';
+import { Complaints } from './complaints.ts';
 import { Conditions } from './leader/conditions.ts';
 import { PolicyEvents } from './leader/policy-events.ts';
 import { TrustBundles } from './leader/trust-bundles.ts';
 import { WebhookBundles } from './leader/webhook-bundles.ts';
-import type { ClusterRevocations } from './revocations.ts';
 import type { KubernetesSource } from './source/kubernetes-source.ts';
 
 export interface LeadershipOptions {
@@ -23,7 +24,8 @@ export interface LeadershipOptions {
   readonly trustBundle: { readonly configMap: string; readonly key: string };
   readonly source: KubernetesSource;
   readonly roots: () => readonly string[];
-  readonly revocations: () => ClusterRevocations;
+  /** Kinds of objects that expire; `prune` deletes those that have. */
+  readonly expiring: readonly { readonly what: string; prune(signal: AbortSignal): Promise<void> }[];
   readonly enforcement: (signal: AbortSignal) => Promise<ReadonlyMap<string, Enforcement> | null>;
   /** Told of each term as it begins, before anything is written. */
   readonly onTerm: (term: AbortSignal) => void;
@@ -35,8 +37,7 @@ export interface LeadershipOptions {
 const LEASE = 'postern-control-plane';
 const SYNC_TIMEOUT_MS = 30_000;
 const PRUNE_MS = 10 * 60_000;
-/** Kinds that Events are written on, and kinds of ours, which have conditions. */
-const POLICIES = ['AuthorizationPolicy', 'PeerAuthentication', 'RequestAuthentication'];
+/** Kinds of ours, which have conditions. */
 const OWN = { MeshConfig: TYPES.MeshConfig, Revocation: TYPES.Revocation } as const;
 
 /** Election, and all that only the leading replica writes. What it needs to know it follows in every replica, so that a new leader begins at once. */
@@ -50,11 +51,13 @@ export class Leadership {
   readonly #events: PolicyEvents;
   /** Our own kinds as they were looked at last, by kind and name. */
   readonly #looked = new Map<string, Manifest>();
+  readonly #complaints: Complaints;
   #term: AbortSignal | null = null;
 
   constructor(options: LeadershipOptions) {
     const { api, log, namespace, pod, service, source, trustBundle, roots } = options;
     this.#options = options;
+    this.#complaints = new Complaints(log);
     this.#facts = new ClusterFacts({
       api,
       trustBundle,
@@ -77,7 +80,7 @@ export class Leadership {
     this.#events = new PolicyEvents({
       api,
       pod,
-      policies: () => POLICIES.flatMap((kind) => source.received(kind)),
+      policies: () => POLICY_KINDS.flatMap((kind) => source.received(kind)),
       errorOf: (policy) => source.errorOf(policy.kind, policy.namespace, policy.name),
       enforcement: options.enforcement,
       log,
@@ -166,10 +169,14 @@ export class Leadership {
   }
 
   async #prune(term: AbortSignal): Promise<void> {
-    try {
-      await this.#options.revocations().prune(term);
-    } catch (error) {
-      if (!term.aborted) this.#options.log.warn(`expired revocations could not be deleted: ${messageOf(error)}`);
+    for (const { what, prune } of this.#options.expiring) {
+      try {
+        await prune(term);
+        this.#complaints.settle(what, `expired ${what} can be deleted again`);
+      } catch (error) {
+        if (!term.aborted)
+          this.#complaints.raise(what, `expired ${what} could not be deleted: ${messageOf(error)}`, 'warn');
+      }
     }
   }
 }

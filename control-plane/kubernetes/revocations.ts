@@ -2,13 +2,15 @@ import { createHash } from 'node:crypto';
 import { isReason } from '../../kubernetes/api/errors.ts';
 import { TYPES } from '../../kubernetes/api/resource-types.ts';
 import type { KubernetesApi } from '../../kubernetes/api/types.ts';
-import { asObject, asString, field } from '../../policy/json.ts';
 import type { Manifest } from '../../policy/types.ts';
 import { parseSubject, type Revocation } from '../ca/revocation.ts';
+import { Listeners } from '../listeners.ts';
 import type { RevocationList } from '../platform.ts';
+import { createdAt } from '../registry/objects.ts';
+import { revokedSubject } from '../registry/revoked.ts';
 
 export interface ClusterRevocationsOptions {
-  readonly api: KubernetesApi;
+  readonly api: Pick<KubernetesApi, 'create' | 'delete'>;
   /** The `Revocation` objects that the source has, all accepted. */
   readonly manifests: () => readonly Manifest[];
   /** Unix time, milliseconds. */
@@ -24,8 +26,8 @@ interface Entry {
 }
 
 const CALL_TIMEOUT_MS = 10_000;
-/** Beyond the last certificate's end, for clocks that differ. Milliseconds. */
-const PRUNE_SLACK_MS = 3_600_000;
+/** Beyond the last certificate's end: when something was revoked the API server says by its own clock, which may be hours behind. Milliseconds. */
+const PRUNE_SLACK_MS = 86_400_000;
 
 /**
  * The mesh's revocation list as `Revocation` objects of the cluster: `kubectl` and `postern revoke` write the same. What this replica has written is
@@ -33,9 +35,9 @@ const PRUNE_SLACK_MS = 3_600_000;
  */
 export class ClusterRevocations implements RevocationList {
   readonly #options: ClusterRevocationsOptions;
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Listeners();
   /** Written by this replica, not yet told by the API. */
-  readonly #written = new Map<string, Revocation>();
+  readonly #written = new Map<string, Entry>();
   #entries: ReadonlyMap<string, Entry> = new Map();
 
   constructor(options: ClusterRevocationsOptions) {
@@ -49,7 +51,7 @@ export class ClusterRevocations implements RevocationList {
     this.#read();
     const after = new Set([...this.#entries.keys(), ...this.#written.keys()]);
     if (new Set(before).size === after.size && before.every((key) => after.has(key))) return;
-    for (const listener of this.#listeners) listener();
+    this.#listeners.tell();
   }
 
   /** @throws PosternError ERR_REVOCATION_SUBJECT; KubernetesError where it could not be stored: then it is not in force. */
@@ -59,10 +61,11 @@ export class ClusterRevocations implements RevocationList {
     if (known !== null) return known;
     const revocation: Revocation = { ...subject, revokedAt: this.#options.clock() };
     const digest = createHash('sha256').update(keyOf(subject)).digest('hex').slice(0, 20);
+    const name = `${subject.kind.toLowerCase()}-${digest}`;
     const object = {
       apiVersion: 'postern.dev/v1',
       kind: 'Revocation',
-      metadata: { name: `${subject.kind.toLowerCase()}-${digest}` },
+      metadata: { name },
       spec: { [subject.kind]: subject.value },
     };
     try {
@@ -71,26 +74,27 @@ export class ClusterRevocations implements RevocationList {
       // Another replica was asked the same.
       if (!isReason(error, 'AlreadyExists')) throw error;
     }
-    this.#written.set(keyOf(subject), revocation);
-    for (const listener of this.#listeners) listener();
+    this.#written.set(keyOf(subject), { revocation, objects: [name] });
+    this.#listeners.tell();
     return revocation;
   }
 
+  /** @throws PosternError ERR_REVOCATION_SUBJECT; KubernetesError where an object could not be deleted: it stays in force then. */
   async remove(text: string): Promise<boolean> {
     const key = keyOf(parseSubject(text));
-    const names = this.#entries.get(key)?.objects ?? [];
-    let removed = this.#written.delete(key);
+    const names = [this.#entries, this.#written].flatMap((known) => known.get(key)?.objects ?? []);
+    let removed = false;
     for (const name of names) {
       const signal = AbortSignal.timeout(CALL_TIMEOUT_MS);
       removed = (await this.#options.api.delete(TYPES.Revocation, { namespace: '', name }, { signal })) || removed;
     }
+    if (this.#written.delete(key)) this.#listeners.tell();
     return removed;
   }
 
   list(): readonly Revocation[] {
-    const all = new Map(this.#written);
-    for (const [key, { revocation }] of this.#entries) all.set(key, revocation);
-    return [...all.values()].sort((a, b) => a.revokedAt - b.revokedAt);
+    const all = new Map([...this.#written, ...this.#entries]);
+    return [...all.values()].map(({ revocation }) => revocation).sort((a, b) => a.revokedAt - b.revokedAt);
   }
 
   isRevoked({ spiffeId, serial }: { readonly spiffeId: string | null; readonly serial: string }): boolean {
@@ -99,8 +103,7 @@ export class ClusterRevocations implements RevocationList {
   }
 
   onChange(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#listeners.add(listener);
   }
 
   /** For the leader: deletes serials whose certificate cannot be valid any more. */
@@ -115,7 +118,7 @@ export class ClusterRevocations implements RevocationList {
   }
 
   #find(key: string): Revocation | null {
-    return this.#entries.get(key)?.revocation ?? this.#written.get(key) ?? null;
+    return (this.#entries.get(key) ?? this.#written.get(key))?.revocation ?? null;
   }
 
   #read(): void {
@@ -135,11 +138,8 @@ export class ClusterRevocations implements RevocationList {
   }
 }
 
-function readRevocation({ object }: Manifest): Revocation {
-  const spec = asObject(field(object, 'spec'));
-  const text = asString(field(spec, 'spiffeId')) ?? asString(field(spec, 'serial')) ?? '';
-  const created = Date.parse(asString(field(asObject(field(object, 'metadata')), 'creationTimestamp')) ?? '');
-  return { ...parseSubject(text), revokedAt: Number.isNaN(created) ? 0 : created };
+function readRevocation(manifest: Manifest): Revocation {
+  return { ...revokedSubject(manifest), revokedAt: createdAt(manifest) };
 }
 
 const keyOf = ({ kind, value }: Pick<Revocation, 'kind' | 'value'>): string => `${kind} ${value}`;

@@ -18,7 +18,7 @@ import { LastGoodFile } from '../source/last-good.ts';
 import type { ManifestSource } from '../source/manifest-source.ts';
 
 /** Where sidecars find the roots that they are to trust at first (`caFile`), in the data directory. */
-export const CA_FILE = 'ca.pem';
+const CA_FILE = 'ca.pem';
 
 /** One machine: a folder of manifests; CA, join tokens and revocations in the data directory, which this process alone uses. */
 export class LocalPlatform implements Platform {

@@ -8,9 +8,9 @@ import type { ControlPlaneMetrics } from '../metrics.ts';
 import { digestOf, type Scope, ScopeCache } from '../registry/scope.ts';
 import type { Snapshot } from '../registry/snapshot.ts';
 import { workloadClass } from '../registry/workload-class.ts';
+import { WorkQueue } from '../work-queue.ts';
 import { confirmation, type Delta, DeltaCache, deltaBetween, fullDelta } from './delta.ts';
 import { type Enforcement, enforcementOf } from './enforcement.ts';
-import { PushQueue } from './push-queue.ts';
 import { RecentScopes } from './recent-scopes.ts';
 import type { SidecarStream } from './sidecar-stream.ts';
 
@@ -54,7 +54,7 @@ export class Pusher {
   readonly #options: PusherOptions;
   readonly #streams = new Map<string, SidecarStream>();
   readonly #expiries = new Map<SidecarStream, NodeJS.Timeout>();
-  readonly #queue = new PushQueue<SidecarStream>(FIXED.push.concurrency, (stream) => this.#pushOrClose(stream));
+  readonly #queue = new WorkQueue<SidecarStream>(FIXED.push.concurrency, (stream) => this.#pushOrClose(stream));
   readonly #scopes: ScopeCache;
   readonly #deltas = new DeltaCache();
   readonly #recent = new RecentScopes(FIXED.push.resumeEntries, FIXED.push.resumeMs);
@@ -142,7 +142,7 @@ export class Pusher {
     signal: AbortSignal,
   ): Promise<{ readonly connected: number; readonly missing: readonly string[] }> {
     for (;;) {
-      const missing = this.streams.filter((stream) => !hasAcknowledged(stream, roots)).map(({ name }) => name);
+      const missing = this.streams.filter((stream) => !trusts(stream, roots)).map(({ name }) => name);
       if (missing.length === 0 || signal.aborted) return { connected: this.#streams.size, missing };
       await new Promise((resolve) => setTimeout(resolve, TRUST_POLL_MS));
     }
@@ -203,13 +203,16 @@ export class Pusher {
   }
 
   /**
-   * By what is known of the workload in this snapshot: a pod's labels may change under an open stream. The snapshot may still have an earlier pod of
-   * that name, whose labels and end are not this one's.
+   * By what is known of the workload in this snapshot: labels of a pod or of a machine's entry may change under an open stream. The snapshot may still
+   * have an earlier pod of that name, whose labels and end are not this one's.
    */
   #scopeOf(snapshot: Snapshot, stream: SidecarStream): Scope {
     const pod = snapshot.pods.get(stream.name);
-    const { podUid } = stream.registered;
-    if (pod !== undefined && (podUid === undefined || podUid === pod.uid)) stream.standing = pod;
+    const { isDeclared = false, podUid } = stream.registered;
+    const isMachine = isDeclared && podUid === undefined;
+    const entry = isMachine ? snapshot.entries.get(stream.name) : undefined;
+    if (entry !== undefined) stream.standing = entry;
+    else if (!isMachine && pod !== undefined && (podUid === undefined || podUid === pod.uid)) stream.standing = pod;
     return this.#scopes.scopeOf(snapshot, stream.standing);
   }
 
@@ -289,10 +292,8 @@ const GOODBYES: { readonly [R in Exclude<CloseReason, 'peer' | 'stalled' | 'fail
 
 const TRUST_POLL_MS = 50;
 
-function hasAcknowledged({ acknowledged, rejected }: SidecarStream, roots: readonly string[]): boolean {
-  const bundle = acknowledged?.resources.get('TrustBundle/roots');
-  if (bundle?.kind !== 'TrustBundle' || rejected.some(({ key }) => key === 'TrustBundle/roots')) return false;
-  return roots.every((root) => bundle.roots.includes(root));
+function trusts({ trustedRoots }: SidecarStream, roots: readonly string[]): boolean {
+  return roots.every((root) => trustedRoots.includes(root));
 }
 
 function isSame({ full, upserts, removes }: Delta): boolean {

@@ -112,6 +112,13 @@ export class SidecarStream {
     return this.#acknowledgements.rejected;
   }
 
+  /** PEM of the roots that it has acknowledged; none where it refused its newest trust bundle. */
+  get trustedRoots(): readonly string[] {
+    const bundle = this.acknowledged?.resources.get('TrustBundle/roots');
+    const isRefused = this.rejected.some(({ key }) => key === 'TrustBundle/roots');
+    return bundle?.kind === 'TrustBundle' && !isRefused ? bundle.roots : [];
+  }
+
   /** Marks that something changed; of several changes before one push the first counts. */
   changed(at: number): void {
     this.#changedAt ??= at;

@@ -33,6 +33,10 @@ export interface WorkloadEntryObject {
   readonly labels: { readonly [key: string]: string };
   readonly serviceAccount: string | null;
   readonly ports: { readonly [name: string]: number };
+  /** Istio's label `networking.istio.io/tunnel: http`: a sidecar with a tunnel stands there, whichever replica it is connected to. */
+  readonly hasTunnel: boolean;
+  /** Nobody tells of a machine that its application has ended. */
+  readonly ended: false;
   /** Unix time, milliseconds; 0 where the object does not say. */
   readonly createdAt: number;
   readonly manifest: Manifest;
@@ -91,18 +95,25 @@ function readServicePort(value: JsonValue): ServicePortObject[] {
 
 export const readWorkloadEntry = memoized((manifest, spec): WorkloadEntryObject => {
   const ports = Object.entries(asObject(field(spec, 'ports')) ?? {});
+  // Istio merges both, the object's own labels winning.
+  const labels = { ...strings(field(spec, 'labels')), ...strings(field(metadataOf(manifest), 'labels')) };
   return {
     name: manifest.name,
     namespace: manifest.namespace,
     address: canonicalAddress(asString(field(spec, 'address')) ?? '') ?? '',
-    // Istio merges both, the object's own labels winning.
-    labels: { ...strings(field(spec, 'labels')), ...strings(field(metadataOf(manifest), 'labels')) },
+    labels,
     serviceAccount: asString(field(spec, 'serviceAccount')),
     ports: Object.fromEntries(ports.flatMap(([name, port]) => (typeof port === 'number' ? [[name, port]] : []))),
+    hasTunnel: tunnels(labels),
+    ended: false,
     createdAt: createdAt(manifest),
     manifest,
   };
 });
+
+/** Whether labels of a WorkloadEntry, or of an endpoint within a ServiceEntry, say that a tunnel ends there (HBONE, as in Istio's ambient mode). The label is a list. */
+export const tunnels = (labels: { readonly [key: string]: string }): boolean =>
+  labels['networking.istio.io/tunnel']?.split(',').includes('http') === true;
 
 /** The settings that a MeshConfig manifest names; the others stay as configured. */
 export const readMeshConfig = memoized((_manifest, spec): Partial<MeshSettings> => {

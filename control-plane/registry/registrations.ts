@@ -1,4 +1,5 @@
 import type { WorkloadRegistration } from '../../mesh/push.ts';
+import { TUNNEL_PORT } from '../../mesh/resources.ts';
 import { isLoopback } from '../addresses.ts';
 import { ApiError } from '../api-error.ts';
 import { FIXED } from '../config.ts';
@@ -9,16 +10,19 @@ export interface RegisteredWorkload {
   readonly workload: WorkloadRegistration;
   /** SPIFFE ID, proven by certificate. */
   readonly identity: string;
-  /** A pod's sidecar: what others are told of the workload comes from the Pod object alone, nothing where there is none. Absent: false. */
-  readonly isPod?: boolean;
-  /** UID of that pod. Of a later or an earlier pod of the same name nothing counts for this sidecar. */
+  /**
+   * A sidecar of a pod, or of a machine that a cluster's WorkloadEntry declares: what others are told of the workload comes from that object alone,
+   * nothing where there is none. Absent: false.
+   */
+  readonly isDeclared?: boolean;
+  /** UID of the pod; absent for what is none. Of a later or an earlier pod of the same name nothing counts for this sidecar. */
   readonly podUid?: string;
 }
 
 /** What `register` hands to the stream that registered; only its holder can give the registration back. */
 export interface Lease {
   readonly name: string;
-  /** False: nobody needs to be told, since the workload was known already, exactly so, or is a pod. */
+  /** False: nobody needs to be told, since the workload was known already, exactly so, or is a declared one. */
   readonly changed: boolean;
 }
 
@@ -155,22 +159,21 @@ export class Registrations {
 }
 
 /** Whether others are told of it because it is registered. */
-function isTold({ isPod }: RegisteredWorkload): boolean {
-  return isPod !== true;
+function isTold({ isDeclared }: RegisteredWorkload): boolean {
+  return isDeclared !== true;
 }
 
-function nameOf({ workload }: RegisteredWorkload): string {
+/** `<namespace>/<name>`. */
+export function nameOf({ workload }: Pick<RegisteredWorkload, 'workload'>): string {
   return `${workload.namespace}/${workload.name}`;
 }
 
-const DEFAULT_TUNNEL_PORT = 15008;
-
 /** Without interception, workloads on one machine share loopback addresses; their tunnels tell them apart. */
-function claimsOf({ workload, isPod }: RegisteredWorkload): string[] {
+function claimsOf({ workload, isDeclared }: RegisteredWorkload): string[] {
   // Its addresses are those of its object: there they are compared with others'.
-  if (isPod === true) return [];
+  if (isDeclared === true) return [];
   const { addresses, tunnel } = workload;
-  const port = tunnel?.port ?? DEFAULT_TUNNEL_PORT;
+  const port = tunnel?.port ?? TUNNEL_PORT;
   return addresses.map((address) =>
     isLoopback(address) ? `${address} with tunnel ${tunnel?.address ?? address} port ${port}` : address,
   );

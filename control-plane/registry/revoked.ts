@@ -10,14 +10,15 @@ export interface RevokedSubjects {
   readonly serials: readonly string[];
 }
 
-const readRevocation = memoized(({ object }) => {
+/** What a `Revocation` object names. */
+export const revokedSubject = memoized(({ object }) => {
   const spec = asObject(field(object, 'spec'));
   return parseSubject(asString(field(spec, 'spiffeId')) ?? asString(field(spec, 'serial')) ?? '');
 });
 
 /** What the `Revocation` objects among the manifests say. Issuing certificates and accepting them must heed it as well. */
 export function revokedByManifests(manifests: readonly Manifest[]): RevokedSubjects {
-  const subjects = manifests.filter(({ kind }) => kind === 'Revocation').map(readRevocation);
+  const subjects = manifests.filter(({ kind }) => kind === 'Revocation').map(revokedSubject);
   const of = (wanted: string) => subjects.filter(({ kind }) => kind === wanted).map(({ value }) => value);
   return { spiffeIds: of('spiffeId'), serials: of('serial') };
 }

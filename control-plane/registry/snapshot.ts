@@ -1,13 +1,14 @@
-import type {
-  JwksResource,
-  MeshConfigResource,
-  PolicyResource,
-  Resource,
-  ResourceKey,
-  RevocationsResource,
-  ServiceResource,
-  TrustBundleResource,
-  WorkloadResource,
+import {
+  type JwksResource,
+  type MeshConfigResource,
+  POLICY_KINDS,
+  type PolicyResource,
+  type Resource,
+  type ResourceKey,
+  type RevocationsResource,
+  type ServiceResource,
+  type TrustBundleResource,
+  type WorkloadResource,
 } from '../../mesh/resources.ts';
 import type { JsonObject, Manifest, Problem } from '../../policy/types.ts';
 import type { MeshSettings } from '../config.ts';
@@ -16,7 +17,7 @@ import { jwksNamesOf } from '../jwks/wanted-sources.ts';
 import { Authentications } from './authentications.ts';
 import { Interner } from './content.ts';
 import { readEndpointSlice } from './endpoint-slices.ts';
-import { memoized, readMeshConfig, readService, readWorkloadEntry } from './objects.ts';
+import { memoized, readMeshConfig, readService, readWorkloadEntry, type WorkloadEntryObject } from './objects.ts';
 import { type PodObject, readPod } from './pods.ts';
 import type { RegisteredWorkload } from './registrations.ts';
 import { type RevokedSubjects, revokedByManifests, unitedSubjects } from './revoked.ts';
@@ -66,6 +67,8 @@ export interface Snapshot {
   readonly workloadsByNamespace: ReadonlyMap<string, readonly WorkloadResource[]>;
   /** All pods of the cluster by workload name, finished ones too. */
   readonly pods: ReadonlyMap<string, PodObject>;
+  /** All WorkloadEntries by workload name, those too that are left out. */
+  readonly entries: ReadonlyMap<string, WorkloadEntryObject>;
   readonly authentications: Authentications;
   readonly resources: ReadonlyMap<ResourceKey, Resource>;
   /** What is wrong between manifests, not within one. */
@@ -115,6 +118,7 @@ export function buildSnapshot(inputs: RegistryInputs, before: Snapshot | null): 
     workloads,
     workloadsByNamespace: groupBy([...workloads.values()], ({ namespace }) => namespace),
     pods: new Map(pods.map((pod) => [pod.workload, pod])),
+    entries: new Map(entries.map((entry) => [`${entry.namespace}/${entry.name}`, entry])),
     authentications,
     resources: interner.resources,
     problems: [...directory.problems, ...problems],
@@ -168,12 +172,6 @@ function meshConfig({ trustDomain, settings }: RegistryInputs, manifest: Manifes
     extensionProviders,
   };
 }
-
-const POLICY_KINDS: readonly PolicyResource['kind'][] = [
-  'AuthorizationPolicy',
-  'PeerAuthentication',
-  'RequestAuthentication',
-];
 
 function isPolicy({ kind }: Manifest): boolean {
   return POLICY_KINDS.some((one) => one === kind);

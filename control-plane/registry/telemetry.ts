@@ -1,4 +1,5 @@
 import type { WorkloadResource } from '../../mesh/resources.ts';
+import { CANONICAL_NAME, CANONICAL_REVISION } from '../../mesh/telemetry-labels.ts';
 
 type Labels = { readonly [key: string]: string };
 type TelemetryFields = Pick<
@@ -26,9 +27,8 @@ export function telemetryFields(labels: Labels, instance: string): TelemetryFiel
     workloadName,
     app: first(labels, 'app') ?? UNKNOWN,
     version: first(labels, 'version') ?? UNKNOWN,
-    canonicalService: first(labels, 'service.istio.io/canonical-name', 'app.kubernetes.io/name', 'app') ?? workloadName,
-    canonicalRevision:
-      first(labels, 'service.istio.io/canonical-revision', 'app.kubernetes.io/version', 'version') ?? 'latest',
+    canonicalService: first(labels, ...CANONICAL_NAME) ?? workloadName,
+    canonicalRevision: first(labels, ...CANONICAL_REVISION) ?? 'latest',
     cluster: CLUSTER,
   };
 }

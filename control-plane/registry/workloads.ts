@@ -3,7 +3,7 @@ import { spiffeId } from '../../mesh/spiffe-id.ts';
 import type { Manifest, Problem } from '../../policy/types.ts';
 import { isLoopback } from '../addresses.ts';
 import { AddressBook } from './address-book.ts';
-import type { WorkloadEntryObject } from './objects.ts';
+import { tunnels, type WorkloadEntryObject } from './objects.ts';
 import type { PodObject } from './pods.ts';
 import type { RegisteredWorkload } from './registrations.ts';
 import type { InlineEndpoint } from './service-entries.ts';
@@ -62,9 +62,13 @@ const fromRegistration = made(
   }),
 );
 
-/** A WorkloadEntry, or an endpoint within a ServiceEntry. Without a sidecar of ours it is plaintext, unless its label says that Istio's stands beside it. */
+/** A WorkloadEntry, or an endpoint within a ServiceEntry. Without a connected sidecar it is plaintext, unless its labels say that there is one: ours or Istio's. */
 export const fromEntry = made((entry: WorkloadEntryObject | InlineEndpoint, trustDomain: string): KnownWorkload => {
-  const istio = entry.labels['security.istio.io/tlsMode'] === 'istio';
+  const protocol = tunnels(entry.labels)
+    ? 'HBONE'
+    : entry.labels['security.istio.io/tlsMode'] === 'istio'
+      ? 'ISTIO'
+      : 'NONE';
   const serviceAccount = entry.serviceAccount ?? 'default';
   return {
     name: `${entry.namespace}/${entry.name}`,
@@ -73,10 +77,12 @@ export const fromEntry = made((entry: WorkloadEntryObject | InlineEndpoint, trus
     instance: 'manifest' in entry ? entry.name : 'unknown',
     serviceAccount,
     identity:
-      istio || entry.serviceAccount !== null ? spiffeId(trustDomain, entry.namespace, serviceAccount).uri : null,
+      protocol !== 'NONE' || entry.serviceAccount !== null
+        ? spiffeId(trustDomain, entry.namespace, serviceAccount).uri
+        : null,
     labels: entry.labels,
     addresses: [entry.address],
-    protocol: istio ? 'ISTIO' : 'NONE',
+    protocol,
     tunnel: null,
     ports: entry.ports,
     origin: 'entry',
@@ -209,7 +215,7 @@ export class WorkloadDirectory {
     trustDomain: string,
   ): KnownWorkload[] {
     const workload = fromRegistration(registered, trustDomain);
-    if (registered.isPod === true || pods.has(workload.name)) return [];
+    if (registered.isDeclared === true || pods.has(workload.name)) return [];
     for (const address of workload.addresses) {
       const holder = this.at(address);
       const pod = holder?.origin === 'pod' ? pods.get(holder.name) : undefined;

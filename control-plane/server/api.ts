@@ -2,7 +2,8 @@ import type { X509Certificate } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
-import { messageOf, PosternError } from '../../mesh/errors.ts';
+import { isWriteFailure } from '../../mesh/atomic-file.ts';
+import { messageOf } from '../../mesh/errors.ts';
 import { canonicalAddress } from '../addresses.ts';
 import { ApiError } from '../api-error.ts';
 import type { ControlPlaneMetrics } from '../metrics.ts';
@@ -89,7 +90,7 @@ export class Api {
 
   /** Errors of our own are for the log; the peer learns only that it may try again. */
   #unexpected(error: unknown): ApiError {
-    if (error instanceof PosternError && ['ERR_DISK_FULL', 'ERR_FILE_WRITE'].includes(error.code)) {
+    if (isWriteFailure(error)) {
       this.#options.metrics.storageErrors.inc();
       this.#options.log.error({ code: error.code }, `refused a request: ${error.message}`);
       return new ApiError(503, 'storage', 'the control plane cannot store anything now: try again later');

@@ -17,10 +17,11 @@ export interface CertificatesOptions {
   readonly tokens: BearerTokens;
   /**
    * Whether this client certificate without a token beside it is proof enough for the next one. A stolen key could renew itself for ever where it is:
-   * an identity that can show a token each time should have to. Default: always.
+   * an identity that can show a token each time should have to.
    */
-  readonly renewsByCertificate?: (peer: PeerIdentity) => boolean;
-  readonly isRevoked: (subject: { readonly spiffeId: string | null; readonly serial: string }) => boolean;
+  readonly renewsByCertificate: (peer: PeerIdentity, peerAddress: string) => boolean;
+  /** By its SPIFFE ID. */
+  readonly isRevoked: (identity: string) => boolean;
   /** Makes the labels of a join token those that the identity may register with. */
   readonly bindLabels: (identity: string, labels: { readonly [key: string]: string }) => void;
   readonly limits: { readonly byAddress: RateLimit; readonly byIdentity: RateLimit };
@@ -34,13 +35,10 @@ interface Proven {
   readonly proof: 'token' | 'certificate';
 }
 
-/** No certificate has this serial; only the identity is asked about. */
-const NO_SERIAL = '';
-
 /** `POST /v1/certificates`: a certificate for the identity that was proven, whatever the request says. */
 export function certificatesHandler(options: CertificatesOptions): Handler {
   return async (caller, request, response) => {
-    limit(options.limits.byAddress, `address ${caller.address}`);
+    limit(options.limits.byAddress, caller.address);
     // Before the body: a peer without any proof has nothing to send.
     const peer = caller.bearer === null ? caller.identity() : null;
     const wanted = readCertificateRequest(await readJsonBody(request));
@@ -50,7 +48,7 @@ export function certificatesHandler(options: CertificatesOptions): Handler {
     const proven: Proven =
       peer === null
         ? await redeem(options, caller.bearer ?? '', circumstances)
-        : { ...renewable(options, peer).spiffeId, proof: 'certificate' };
+        : { ...renewable(options, peer, caller.address).spiffeId, proof: 'certificate' };
     // Finding that out may have taken a while.
     if (response.destroyed) return;
     if (wanted.spiffeId !== undefined && wanted.spiffeId !== proven.uri) {
@@ -64,9 +62,7 @@ export function certificatesHandler(options: CertificatesOptions): Handler {
       );
     }
     limit(options.limits.byIdentity, proven.uri);
-    if (options.isRevoked({ spiffeId: proven.uri, serial: NO_SERIAL })) {
-      throw new ApiError(403, 'revoked', 'this identity is revoked');
-    }
+    if (options.isRevoked(proven.uri)) throw new ApiError(403, 'revoked', 'this identity is revoked');
     const { csr, ttlSeconds } = wanted;
     const { namespace, serviceAccount } = proven;
     const issued = options.authority.issueWorkload({ csr, namespace, serviceAccount, ttlSeconds });
@@ -90,9 +86,13 @@ async function redeem(options: CertificatesOptions, token: string, circumstances
   return { uri, namespace, serviceAccount, proof: 'token' };
 }
 
-function renewable(options: CertificatesOptions, peer: PeerIdentity): PeerIdentity {
-  if (options.renewsByCertificate?.(peer) !== false) return peer;
-  throw new ApiError(401, 'token-needed', 'a certificate of this identity is renewed with its token beside it');
+function renewable(options: CertificatesOptions, peer: PeerIdentity, peerAddress: string): PeerIdentity {
+  if (options.renewsByCertificate(peer, peerAddress)) return peer;
+  throw new ApiError(
+    401,
+    'token-needed',
+    'this certificate is no proof of its identity from this address: show a token beside it',
+  );
 }
 
 /** The client certificate that is shown beside a token: one that is not good counts as none, since the token is to prove who asks. */

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { readFileBounded, writeFileAtomic } from '../../mesh/atomic-file.ts';
 import { EXIT, messageOf, PosternError } from '../../mesh/errors.ts';
 import { parseSpiffeId } from '../../mesh/spiffe-id.ts';
+import { objectOf } from '../ca/json.ts';
 import type { RegisteredWorkload } from '../registry/registrations.ts';
 import { readRegistration } from './request-schema.ts';
 
@@ -85,13 +86,13 @@ function load(path: string): Stored {
 }
 
 function parse(value: unknown): Stored {
-  const { version, labels, workloads } = object(value);
+  const { version, labels, workloads } = objectOf(value);
   if (version !== 1) throw new Error('"version" must be 1');
   if (!Array.isArray(workloads)) throw new Error('"workloads" must be a list');
   return {
-    labels: new Map(Object.entries(object(labels)).map(([identity, sets]) => [identity, labelSets(sets)])),
+    labels: new Map(Object.entries(objectOf(labels)).map(([identity, sets]) => [identity, labelSets(sets)])),
     workloads: workloads.map((entry: unknown) => {
-      const { workload, identity } = object(entry);
+      const { workload, identity } = objectOf(entry);
       if (typeof identity !== 'string') throw new Error('a workload without identity');
       return { workload: readRegistration(workload), identity };
     }),
@@ -102,15 +103,10 @@ function labelSets(value: unknown): Labels[] {
   if (!Array.isArray(value)) throw new Error('"labels" must hold lists');
   return value.map((set: unknown) =>
     Object.fromEntries(
-      Object.entries(object(set)).map(([key, text]) => {
+      Object.entries(objectOf(set)).map(([key, text]) => {
         if (typeof text !== 'string') throw new Error('labels must be strings');
         return [key, text];
       }),
     ),
   );
-}
-
-function object(value: unknown): { readonly [key: string]: unknown } {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Error('an object was expected');
-  return value as { readonly [key: string]: unknown };
 }

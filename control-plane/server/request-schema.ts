@@ -1,3 +1,4 @@
+import { LABEL_KEY, LABEL_VALUE, MAX_LABELS } from '../../mesh/labels.ts';
 import type { AckRequest, CertificateRequest, StreamRequest, WorkloadRegistration } from '../../mesh/push.ts';
 import type { RejectedResource, ResourceKey } from '../../mesh/resources.ts';
 import { canonicalAddress } from '../addresses.ts';
@@ -7,11 +8,9 @@ import { ApiError } from '../api-error.ts';
 
 type Fields = { readonly [key: string]: unknown };
 
-const MAX = { labels: 64, addresses: 16, ports: 64, rejected: 1_000, text: 512, version: 256 } as const;
-// Kubernetes: names are DNS subdomains, label keys may have such a prefix.
+const MAX = { addresses: 16, ports: 64, rejected: 1_000, text: 512, version: 256 } as const;
+// Kubernetes: names are DNS subdomains.
 const NAME = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
-const LABEL_KEY = /^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
-const LABEL_VALUE = /^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/;
 const PORT_NAME = /^[a-z0-9A-Z]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$/;
 const RESOURCE_KEY = /^[A-Za-z]{1,64}\/[A-Za-z0-9./_-]{1,512}$/;
 
@@ -77,7 +76,7 @@ function readRejected(value: unknown): RejectedResource {
 
 function readLabels(value: unknown): { readonly [key: string]: string } {
   const entries = Object.entries(fields(value, 'workload.labels', null)).sort(([a], [b]) => (a < b ? -1 : 1));
-  if (entries.length > MAX.labels) throw bad('workload.labels', `must be at most ${MAX.labels}`);
+  if (entries.length > MAX_LABELS) throw bad('workload.labels', `must be at most ${MAX_LABELS}`);
   return Object.fromEntries(
     entries.map(([key, label]) => {
       if (!LABEL_KEY.test(key)) throw bad('workload.labels', 'has a key that is not one of a Kubernetes label');

@@ -16,16 +16,14 @@ export interface StreamsOptions {
   readonly pusher: Pusher;
   readonly registrations: Registrations;
   readonly admission: WorkloadAdmission;
-  readonly maxStreamsPerIdentity?: number;
-  /** Whether to say by which address this very replica is reached: default no. */
-  readonly tellsReplica?: boolean;
+  /** Whether to say by which address this very replica is reached. */
+  readonly tellsReplica: boolean;
 }
 
 /** `POST /v1/stream`: registers the workload and keeps its sidecar up to date for as long as both live. */
 export function streamHandler(options: StreamsOptions): Handler {
   const { pusher, registrations, admission } = options;
   const { streamBurst, streamsPerSecond, maxStreamsPerIdentity } = FIXED.server;
-  const maxStreams = options.maxStreamsPerIdentity ?? maxStreamsPerIdentity;
   const rate = new RateLimit(streamBurst, streamsPerSecond);
   return async (caller, request, response) => {
     caller.identity();
@@ -41,9 +39,9 @@ export function streamHandler(options: StreamsOptions): Handler {
     if (!rate.take(`${spiffeId.uri} ${name}`)) {
       throw new ApiError(429, 'too-many-requests', `${name} opens too many streams: try again later`);
     }
-    // A pod has one stream, and its service account as many as pods.
-    if (registered.isPod !== true && pusher.countOf(spiffeId.uri) >= maxStreams) {
-      throw new ApiError(429, 'too-many-streams', `more than ${maxStreams} streams of ${spiffeId.uri}`);
+    // A pod or machine that the cluster declares has one stream, and its service account as many as there are of them.
+    if (registered.isDeclared !== true && pusher.countOf(spiffeId.uri) >= maxStreamsPerIdentity) {
+      throw new ApiError(429, 'too-many-streams', `more than ${maxStreamsPerIdentity} streams of ${spiffeId.uri}`);
     }
     const lease = registrations.register(registered);
     const stream = new SidecarStream({
@@ -59,7 +57,7 @@ export function streamHandler(options: StreamsOptions): Handler {
     // Writing to a peer that has gone away is an error of the response too; `close` follows it.
     response.on('error', () => response.destroy());
     const { localAddress, localPort } = request.socket;
-    const address = options.tellsReplica === true ? canonicalAddress(localAddress ?? '') : null;
+    const address = options.tellsReplica ? canonicalAddress(localAddress ?? '') : null;
     const replica =
       address === null ? {} : { [REPLICA_HEADER]: formatListenAddress({ address, port: localPort ?? 0 }) };
     response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store', ...replica });

@@ -19,7 +19,6 @@ export interface TlsListenerOptions {
   readonly credentials: ServerCredentials;
   readonly roots: readonly string[];
   readonly handle: (request: IncomingMessage, response: ServerResponse) => void;
-  readonly maxConnectionsPerAddress?: number;
 }
 
 /**
@@ -32,9 +31,8 @@ export class TlsListener {
 
   constructor(options: TlsListenerOptions) {
     const { headersTimeoutMs, requestTimeoutMs, handshakeTimeoutMs, keepAliveTimeoutMs } = FIXED.server;
-    const { maxConnections: most, maxConnectionsPerAddress } = FIXED.server;
+    const { maxConnections: most, maxConnectionsPerAddress: mostPerAddress } = FIXED.server;
     this.#listen = options.listen;
-    const mostPerAddress = options.maxConnectionsPerAddress ?? maxConnectionsPerAddress;
     const connections = new FairConnections({ most, mostPerAddress });
     this.#server = createServer(
       {

@@ -11,6 +11,7 @@ import { DirectoryWatch } from './directory-watch.ts';
 import type { LastGood } from './last-good.ts';
 import { readManifests } from './manifest-file.ts';
 import type { ManifestSource, SourceChange, SourceFault } from './manifest-source.ts';
+import { problemText } from './problem-text.ts';
 import { type FileContent, reconcile } from './reconcile.ts';
 import { readStable, type Scan, scanDirectory } from './scan.ts';
 
@@ -309,8 +310,4 @@ export class DirectorySource implements ManifestSource {
 
 function fileProblem(file: string, message: string): Problem {
   return { severity: 'error', message, location: { file, line: 1, column: 1 }, resource: null };
-}
-
-function problemText({ severity, message, location: { file, line, column } }: Problem): string {
-  return `${file}:${line}:${column}: ${severity}: ${message}`;
 }

@@ -2,6 +2,7 @@ import { asObject, asString, field, isList } from '../../policy/json.ts';
 import type { JsonObject, JsonValue } from '../../policy/types.ts';
 import type { Connection } from './connection.ts';
 import { isReason, KubernetesError } from './errors.ts';
+import { resourceVersionOf } from './object-meta.ts';
 import { collectionPath, groupVersionOf, groupVersionPath, objectPath, selectionQuery, withQuery } from './paths.ts';
 import { parseObject } from './status.ts';
 import { type Call, Transport, type TransportLimits } from './transport.ts';
@@ -15,7 +16,7 @@ import type {
   WatchEvent,
   WriteOptions,
 } from './types.ts';
-import { resourceVersionOf, WatchEvents } from './watch-events.ts';
+import { WatchEvents } from './watch-events.ts';
 
 export interface ClientTimings {
   readonly requestMs: number;

@@ -2,7 +2,8 @@ import { EXIT, PosternError } from '../../mesh/errors.ts';
 
 /**
  * An answer of the API server that is not a success, or none at all. `reason` is that of the API's Status object (`NotFound`, `Conflict`,
- * `Forbidden`, `AlreadyExists`, `Expired`, `Gone`, `TooManyRequests`, …), or `Unreachable` where no answer came, `Malformed` where it made no sense.
+ * `Forbidden`, `AlreadyExists`, `Expired`, `Gone`, `TooManyRequests`, …), or ours: `Unreachable` where no answer came, `Malformed` where it made
+ * no sense, `Aborted` where the call was given up.
  */
 export class KubernetesError extends PosternError {
   readonly reason: string;

@@ -37,7 +37,7 @@ export function fromKubeconfig(options: KubeconfigOptions = {}): Connection {
   return new KubeconfigConnection(server, namespace, { ...tls, client }, readCredentials(reader, info));
 }
 
-export function readKubeconfig({ path, environment = process.env, home = homedir() }: KubeconfigOptions): Kubeconfig {
+function readKubeconfig({ path, environment = process.env, home = homedir() }: KubeconfigOptions): Kubeconfig {
   const listed = (environment.KUBECONFIG ?? '').split(delimiter).filter((part) => part !== '');
   const paths = path !== undefined ? [path] : listed.length > 0 ? listed : [join(home, '.kube', 'config')];
   const files = paths.flatMap((file) => {

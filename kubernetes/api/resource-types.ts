@@ -35,6 +35,8 @@ export const TYPES = {
     'CustomResourceDefinition',
     'customresourcedefinitions',
   ),
+  /** See `CLUSTER_TRUST_BUNDLE_VERSIONS`. */
+  ClusterTrustBundle: clusterType('certificates.k8s.io', 'v1', 'ClusterTrustBundle', 'clustertrustbundles'),
   Deployment: type('apps', 'v1', 'Deployment', 'deployments'),
   AuthorizationPolicy: type('security.istio.io', 'v1', 'AuthorizationPolicy', 'authorizationpolicies'),
   PeerAuthentication: type('security.istio.io', 'v1', 'PeerAuthentication', 'peerauthentications'),
@@ -44,6 +46,9 @@ export const TYPES = {
   MeshConfig: clusterType('postern.dev', 'v1', 'MeshConfig', 'meshconfigs'),
   Revocation: clusterType('postern.dev', 'v1', 'Revocation', 'revocations'),
 } as const satisfies { readonly [kind: string]: ResourceType };
+
+/** Best first; a cluster may have none of them. */
+export const CLUSTER_TRUST_BUNDLE_VERSIONS = ['v1', 'v1beta1', 'v1alpha1'] as const;
 
 function type(group: string, version: string, kind: string, plural: string): ResourceType {
   return { group, version, kind, plural, namespaced: true };

@@ -1,5 +1,6 @@
 import { type Dispatcher, Pool } from 'undici';
 import { messageOf, PosternError } from '../../mesh/errors.ts';
+import { isUntrustedCertificate } from '../../mesh/untrusted-certificate.ts';
 import type { Access, Connection, TlsMaterial } from './connection.ts';
 import { KubernetesError } from './errors.ts';
 import { refusalOf } from './status.ts';
@@ -222,15 +223,6 @@ function reasonOf(error: unknown): string {
   return messageOf(error);
 }
 
-const UNTRUSTED = new Set([
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'CERT_SIGNATURE_FAILURE',
-]);
-
 function hintFor(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  return UNTRUSTED.has(code) ? '; its certificate is not from the CA that was given for this cluster' : '';
+  return isUntrustedCertificate(error) ? '; its certificate is not from the CA that was given for this cluster' : '';
 }

@@ -14,15 +14,6 @@ export interface ResourceType {
   readonly namespaced: boolean;
 }
 
-export interface ObjectMeta {
-  readonly name: string;
-  /** Empty for cluster-scoped objects. */
-  readonly namespace: string;
-  readonly uid: string;
-  /** Opaque: compared for equality only, and given back to the API. */
-  readonly resourceVersion: string;
-}
-
 /** Where an object is, or is to be. */
 export interface ObjectName {
   /** Empty for cluster-scoped objects. */

@@ -1,12 +1,12 @@
 import { LineSplitter } from '../../mesh/line-splitter.ts';
 import { asObject, asString, field } from '../../policy/json.ts';
-import type { JsonObject } from '../../policy/types.ts';
 import { KubernetesError } from './errors.ts';
+import { resourceVersionOf } from './object-meta.ts';
 import { errorOfEvent, parseObject } from './status.ts';
 import type { WatchEvent } from './types.ts';
 
 /** etcd takes objects of 1.5 MiB by default, managed fields and all; JSON may be a few times that. */
-export const MAX_EVENT_BYTES = 8 * 1024 * 1024;
+const MAX_EVENT_BYTES = 8 * 1024 * 1024;
 
 /** Bytes of a watch to its events, a line each. One a stream. */
 export class WatchEvents {
@@ -44,10 +44,4 @@ export class WatchEvents {
   #malformed(why: string): KubernetesError {
     return new KubernetesError('Malformed', 0, `${this.#what}: ${why}; is this a Kubernetes API?`);
   }
-}
-
-/** Null where it has none. */
-export function resourceVersionOf(object: JsonObject): string | null {
-  const version = asString(field(asObject(field(object, 'metadata')), 'resourceVersion'));
-  return version === '' ? null : version;
 }

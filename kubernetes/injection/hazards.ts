@@ -5,7 +5,7 @@ import { containersOf, effectiveSecurity, itemsOf, type PodContainer, specOf, tc
 import { INJECTED } from './types.ts';
 
 /** Ports at which the sidecar listens in the pod's network. */
-export const SIDECAR_LISTENS: readonly number[] = [15_000, 15_001, 15_006, 15_008, 15_020, 15_021];
+const SIDECAR_LISTENS: readonly number[] = [15_000, 15_001, 15_006, 15_008, 15_020, 15_021];
 
 /** Sidecars of other meshes: they redirect connections as well, and only one can. */
 const OTHERS: readonly (readonly [container: string, mesh: string])[] = [

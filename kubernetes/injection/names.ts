@@ -1,11 +1,8 @@
+import { CANONICAL_NAME, CANONICAL_REVISION } from '../../mesh/telemetry-labels.ts';
 import { asString, field } from '../../policy/json.ts';
 import type { JsonObject } from '../../policy/types.ts';
 import { annotationsOf, itemsOf, labelsOf, metadataOf, objectsIn } from './pod.ts';
 import { INJECTED } from './types.ts';
-
-/** Labels that telemetry tells workloads by (control-plane/registry/telemetry.ts); the first of each list that is there counts. */
-const CANONICAL_NAME = ['service.istio.io/canonical-name', 'app.kubernetes.io/name', 'app'] as const;
-const CANONICAL_REVISION = ['service.istio.io/canonical-revision', 'app.kubernetes.io/version', 'version'] as const;
 
 const PROMETHEUS = 'prometheus.io/';
 const DEFAULT_CONTAINER = 'kubectl.kubernetes.io/default-container';

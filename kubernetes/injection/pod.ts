@@ -12,8 +12,6 @@ export interface PodContainer {
   /** Within the pod. */
   readonly path: Path;
   readonly object: JsonObject;
-  /** Runs beside the application: an ordinary container, or an init container with `restartPolicy: Always`. */
-  readonly stays: boolean;
 }
 
 /** What the injector relies on in everything after it: maps are maps, lists are lists, and containers have names of their own. */
@@ -78,7 +76,6 @@ export function containersOf(pod: JsonObject): readonly PodContainer[] {
       name: asString(field(object, 'name')) ?? '',
       path: ['spec', list, index],
       object,
-      stays: list === 'containers' || field(object, 'restartPolicy') === 'Always',
     })),
   );
 }

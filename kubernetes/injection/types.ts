@@ -27,7 +27,9 @@ export const INJECTION_DEFAULTS = {
   imagePullPolicy: null,
   trustBundle: { configMap: 'postern-ca-roots', key: 'root-cert.pem' },
   tokenAudience: 'postern',
-  tokenSeconds: 3600,
+  // The kubelet makes a token anew when a fifth of its life is left by the node's clock, while the API server judges it by its own: of 12 hours (Istio's
+  // choice too) the clocks may be two hours apart. It is over with its pod in any case.
+  tokenSeconds: 43_200,
   nativeSidecar: true,
   understandIstioLabels: false,
   resources: { requests: { cpu: '10m', memory: '64Mi' }, limits: { memory: '256Mi' } },

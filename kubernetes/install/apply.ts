@@ -1,13 +1,13 @@
 import { EXIT, PosternError } from '../../mesh/errors.ts';
 import type { JsonObject } from '../../policy/types.ts';
 import { isReason } from '../api/errors.ts';
+import { resourceVersionOf } from '../api/object-meta.ts';
 import type { KubernetesApi, ResourceType } from '../api/types.ts';
-import { resourceVersionOf } from '../api/watch-events.ts';
 import { type Identity, identityOf, titleOf } from './identity.ts';
 import type { ServedTypes } from './served-types.ts';
 
 /** Whom the API server attributes what is installed to. */
-export const FIELD_MANAGER = 'postern-install';
+const FIELD_MANAGER = 'postern-install';
 
 export interface Applied {
   readonly title: string;

@@ -1,5 +1,4 @@
 import { EXIT, PosternError } from '../../mesh/errors.ts';
-import { asObject, field, stringMap } from '../../policy/json.ts';
 import type { JsonObject } from '../../policy/types.ts';
 import { TYPES } from '../api/resource-types.ts';
 import type { KubernetesApi } from '../api/types.ts';
@@ -7,7 +6,7 @@ import { applyObject, existing } from './apply.ts';
 import { identityOf, titleOf } from './identity.ts';
 import { isCompatibleDefinition, phasesOf } from './phases.ts';
 import { ServedTypes } from './served-types.ts';
-import { type Awaited, hasBundles, isTrue, rolloutOf, waitFor } from './wait.ts';
+import { type Awaited, hasBundles, isTrue, podSelector, rolloutOf, waitFor } from './wait.ts';
 
 /** Of Kubernetes 1: the oldest that serves all that is used, and the oldest with native sidecars on by default. */
 export const OLDEST_MINOR = 27;
@@ -100,8 +99,7 @@ async function awaitRollout(options: InstallOptions, workload: JsonObject): Prom
   if (options.waitMs === null) return;
   const { api, waitMs } = options;
   const identity = identityOf(workload);
-  const selector = stringMap(field(asObject(field(asObject(field(workload, 'spec')), 'selector')), 'matchLabels'));
-  const labelSelector = [...selector].map(([key, value]) => `${key}=${value}`).join(',');
+  const labelSelector = podSelector(workload);
   const look = async (signal: AbortSignal): Promise<Awaited> => {
     const stored = await existing(api, TYPES.Deployment, identity, signal);
     const { items } = await api.list(TYPES.Pod, { namespace: identity.namespace, labelSelector }, signal);

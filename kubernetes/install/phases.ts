@@ -4,7 +4,7 @@ import type { JsonObject } from '../../policy/types.ts';
 import { identityOf } from './identity.ts';
 
 /** On definitions of Istio's kinds that are ours: one that lacks it is the cluster's own, and never touched. */
-export const COMPATIBLE_ANNOTATION = 'postern.dev/schema';
+const COMPATIBLE_ANNOTATION = 'postern.dev/schema';
 
 /** An installation, in the order in which it is made. Removed in the contrary order: webhooks first, so that nothing hangs on who answers them. */
 export interface Phases {

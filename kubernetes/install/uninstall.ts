@@ -1,7 +1,8 @@
 import { EXIT, PosternError } from '../../mesh/errors.ts';
-import { asObject, asString, field, stringMap } from '../../policy/json.ts';
+import { asObject, asString, field } from '../../policy/json.ts';
 import type { JsonObject } from '../../policy/types.ts';
-import { TYPES } from '../api/resource-types.ts';
+import { CLUSTER_TRUST_BUNDLE_VERSIONS, TYPES } from '../api/resource-types.ts';
+import { servedVersion } from '../api/served-version.ts';
 import type { KubernetesApi, ResourceType } from '../api/types.ts';
 import { annotationsOf, labelsOf } from '../injection/pod.ts';
 import { INJECTED } from '../injection/types.ts';
@@ -9,7 +10,7 @@ import { existing } from './apply.ts';
 import { identityOf, titleOf } from './identity.ts';
 import { isCompatibleDefinition, phasesOf } from './phases.ts';
 import { ServedTypes } from './served-types.ts';
-import { waitFor } from './wait.ts';
+import { podSelector, waitFor } from './wait.ts';
 
 export interface UninstallOptions {
   readonly api: KubernetesApi;
@@ -110,8 +111,7 @@ async function awaitPodsGone(options: UninstallOptions, workloads: readonly Json
   const { api, report, pollMs } = options;
   for (const workload of workloads) {
     const { namespace } = identityOf(workload);
-    const selector = stringMap(field(asObject(field(asObject(field(workload, 'spec')), 'selector')), 'matchLabels'));
-    const labelSelector = [...selector].map(([key, value]) => `${key}=${value}`).join(',');
+    const labelSelector = podSelector(workload);
     await waitFor(
       'the control plane still runs',
       async (signal) => {
@@ -135,18 +135,10 @@ async function removePublished({ api, published, report }: UninstallOptions): Pr
   const { items } = await api.list(TYPES.ConfigMap, selection, AbortSignal.timeout(CALL_MS));
   for (const item of items) await remove(api, TYPES.ConfigMap, item, AbortSignal.timeout(CALL_MS));
   if (items.length > 0) report(`ConfigMap ${published.configMap} deleted in ${items.length} namespaces`);
-  const type = await clusterTrustBundles(api);
+  const signal = AbortSignal.timeout(CALL_MS);
+  const type = await servedVersion(api, TYPES.ClusterTrustBundle, CLUSTER_TRUST_BUNDLE_VERSIONS, signal);
   const name = { namespace: '', name: published.clusterTrustBundle };
   if (type !== null && (await api.delete(type, name, { signal: AbortSignal.timeout(CALL_MS) }))) {
     report(`ClusterTrustBundle ${published.clusterTrustBundle} deleted`);
   }
-}
-
-async function clusterTrustBundles(api: KubernetesApi): Promise<ResourceType | null> {
-  for (const version of ['v1', 'v1beta1', 'v1alpha1']) {
-    const served = await api.discover(`certificates.k8s.io/${version}`, AbortSignal.timeout(CALL_MS));
-    const found = served?.find(({ kind }) => kind === 'ClusterTrustBundle');
-    if (found !== undefined) return found;
-  }
-  return null;
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EXIT, PosternError } from '../../mesh/errors.ts';
-import { asObject, asString, field, isList } from '../../policy/json.ts';
+import { asObject, asString, field, isList, stringMap } from '../../policy/json.ts';
 import type { JsonObject, JsonValue } from '../../policy/types.ts';
 import { objectsIn } from '../injection/pod.ts';
 
@@ -30,7 +30,13 @@ export async function waitFor(
   }
 }
 
-export function conditionOf(object: JsonObject, type: string): JsonObject | null {
+/** The label selector of a Deployment's pods, as the API takes it. */
+export function podSelector(workload: JsonObject): string {
+  const labels = stringMap(field(asObject(field(asObject(field(workload, 'spec')), 'selector')), 'matchLabels'));
+  return [...labels].map(([key, value]) => `${key}=${value}`).join(',');
+}
+
+function conditionOf(object: JsonObject, type: string): JsonObject | null {
   const conditions = objectsIn(field(asObject(field(object, 'status')), 'conditions'));
   return conditions.find((condition) => field(condition, 'type') === type) ?? null;
 }

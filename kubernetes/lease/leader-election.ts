@@ -20,7 +20,7 @@ export interface LeaseTimings {
 }
 
 /** Those of Kubernetes' own controllers. */
-export const LEASE_TIMINGS: LeaseTimings = {
+const LEASE_TIMINGS: LeaseTimings = {
   leaseMs: 15_000,
   renewDeadlineMs: 10_000,
   retryMs: 2_000,
@@ -227,14 +227,31 @@ export class LeaderElection {
   }
 
   async #release(): Promise<void> {
-    const record = this.#seen?.record;
-    if (record === undefined || record.holder !== this.#options.identity) return;
-    const { api, lease, log } = this.#options;
+    const { lease, log } = this.#options;
+    const signal = AbortSignal.timeout(this.#timings.settleMs);
     try {
-      const signal = AbortSignal.timeout(this.#timings.settleMs);
-      await api.replace(TYPES.Lease, lease, released(record, this.#claim()), { signal });
+      if (await this.#giveBack(this.#seen?.record ?? null, signal)) return;
+      // A renewal that was given up may have been stored all the same.
+      if (await this.#giveBack(await this.#read(signal), signal)) return;
+      log.warn(
+        { lease: lease.name },
+        'the lease could not be given back, it runs out by itself: others write it as well',
+      );
     } catch (error) {
-      log.warn(`the lease could not be given back, it runs out by itself: ${messageOf(error)}`);
+      log.warn({ lease: lease.name }, `the lease could not be given back, it runs out by itself: ${messageOf(error)}`);
+    }
+  }
+
+  /** @returns false where it has been written meanwhile; true also where it is not ours. */
+  async #giveBack(record: LeaseRecord | null, signal: AbortSignal): Promise<boolean> {
+    const { api, lease, identity } = this.#options;
+    if (record?.holder !== identity) return true;
+    try {
+      await api.replace(TYPES.Lease, lease, released(record, this.#claim()), { signal });
+      return true;
+    } catch (error) {
+      if (isReason(error, 'Conflict')) return false;
+      throw error;
     }
   }
 

@@ -1,6 +1,6 @@
 import { asObject, asString, field } from '../../policy/json.ts';
 import type { JsonObject } from '../../policy/types.ts';
-import { resourceVersionOf } from '../api/watch-events.ts';
+import { resourceVersionOf } from '../api/object-meta.ts';
 
 /** A `coordination.k8s.io/v1` Lease as elections use it. */
 export interface LeaseRecord {

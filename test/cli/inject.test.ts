@@ -252,6 +252,7 @@ describe('the command', () => {
   test.each<[string, readonly string[], number, string]>([
     ['no file', ['--image', 'x'], 64, 'name a file of manifests'],
     ['no image', ['-f', '-'], 64, 'name the image of the sidecar'],
+    ['an image that is none', ['-f', '-', '--image', 'my image:1'], 64, '--image must be an image such as'],
     ['a file that is not there', ['-f', '/nowhere/app.yaml', '--image', 'x'], 66, 'cannot read /nowhere/app.yaml'],
     [
       'a bad flag',

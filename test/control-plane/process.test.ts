@@ -4,7 +4,8 @@ import fs from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { eventually, temporaryDirectory } from './support.ts';
+import { eventually } from '../support/eventually.ts';
+import { temporaryDirectory } from './support.ts';
 
 const POSTERN = new URL('../../cli/main.ts', import.meta.url).pathname;
 
@@ -41,7 +42,8 @@ function run(config: string) {
   const lines = () =>
     output.out
       .split('\n')
-      .filter((line) => line !== '')
+      // What is behind the last line break is none yet.
+      .slice(0, -1)
       .map((line) => JSON.parse(line) as { readonly msg: string; readonly admin?: string });
   return { output, exit, lines, child: started };
 }
@@ -50,7 +52,7 @@ const LISTEN = 'listen: 127.0.0.1:0\nadminListen: 127.0.0.1:0\n';
 
 it('runs until SIGTERM and exits 0, its log one JSON object a line', async () => {
   const { exit, lines, child: process } = run(LISTEN);
-  const ready = await eventually('readiness', () => lines().find(({ msg }) => msg.includes('ready')));
+  const ready = await eventually(() => lines().find(({ msg }) => msg.includes('ready')), { what: 'readiness' });
   expect((await fetch(`${ready.admin}/healthz/ready`)).status).toBe(200);
   expect((await fetch(`${ready.admin}/healthz/live`)).status).toBe(200);
   expect(fs.statSync(join(directory, 'data', 'ca.pem')).mode & 0o777).toBe(0o644);

@@ -1,7 +1,8 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
-import { eventually, TestPlane, TestSidecar } from './support.ts';
+import { eventually } from '../support/eventually.ts';
+import { TestPlane, TestSidecar } from './support.ts';
 
 let plane: TestPlane;
 afterEach(() => plane.stop());
@@ -15,10 +16,13 @@ it('a rotation of the root waits for every sidecar’s acknowledgement, then the
   const caFile = join(plane.directory, 'data', 'ca.pem');
   const before = fs.readFileSync(caFile, 'utf8');
   const rotation = plane.admin('POST', '/ca/rotate');
-  const bundle = await eventually('two roots', () => {
-    const found = stream.resources.get('TrustBundle/roots');
-    return found?.kind === 'TrustBundle' && found.roots.length === 2 ? found : null;
-  });
+  const bundle = await eventually(
+    () => {
+      const found = stream.resources.get('TrustBundle/roots');
+      return found?.kind === 'TrustBundle' && found.roots.length === 2 ? found : null;
+    },
+    { what: 'two roots' },
+  );
   expect(JSON.parse(await plane.admin('GET', '/ca'))).toMatchObject({ rotation: 'begun' });
   await stream.acknowledge();
   expect((await rotation).trim().split('\n').at(-1)).toContain('done');

@@ -14,19 +14,7 @@ import { ControlPlaneMetrics } from '../../control-plane/metrics.ts';
 import type { CertificateResponse, ServerMessage, StreamRequest, WorkloadRegistration } from '../../mesh/push.ts';
 import { keyOf, type RejectedResource, type Resource, type ResourceKey } from '../../mesh/resources.ts';
 import { createCsr } from '../../mesh/x509/csr.ts';
-
-/** Long enough for a loaded machine; only a failure takes that long. */
-const PATIENCE_MS = 10_000;
-
-export async function eventually<T>(what: string, probe: () => T | Promise<T>): Promise<NonNullable<T>> {
-  const deadline = Date.now() + PATIENCE_MS;
-  for (;;) {
-    const found = await probe();
-    if (found !== undefined && found !== null && found !== false) return found;
-    if (Date.now() > deadline) throw new Error(`never happened: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
+import { eventually } from '../support/eventually.ts';
 
 export function temporaryDirectory(): string {
   return fs.mkdtempSync(join(tmpdir(), 'postern-cp-'));
@@ -242,15 +230,15 @@ export class TestStream {
   }
 
   async first(): Promise<Delta> {
-    return await eventually('the first delta', () => this.deltas[0]);
+    return await eventually(() => this.deltas[0], { what: 'the first delta' });
   }
 
   async has(key: ResourceKey): Promise<Resource> {
-    return await eventually(`the resource ${key}`, () => this.resources.get(key));
+    return await eventually(() => this.resources.get(key), { what: `the resource ${key}` });
   }
 
   async loses(key: ResourceKey): Promise<void> {
-    await eventually(`the loss of ${key}`, () => !this.resources.has(key));
+    await eventually(() => !this.resources.has(key), { what: `the loss of ${key}` });
   }
 
   async acknowledge(rejected: readonly RejectedResource[] = []): Promise<Answer> {

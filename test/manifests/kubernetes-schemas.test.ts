@@ -79,7 +79,7 @@ describe('no manifest has a field that Kubernetes does not know', () => {
 
   test('in all of them', async () => {
     expect(await complaints(objects)).toEqual([]);
-  }, 120_000);
+  });
 
   test('and such a field would be found, wherever it stands', async () => {
     const [deployment] = objects.filter(({ identity }) => identity.kind === 'Deployment');
@@ -87,5 +87,5 @@ describe('no manifest has a field that Kubernetes does not know', () => {
     const object = JSON.parse(text) as JsonObject;
     const found = await complaints([{ object, identity: identityOf(object) }]);
     expect(found).toEqual([expect.stringContaining('readonlyRootFilesystem')]);
-  }, 120_000);
+  });
 });

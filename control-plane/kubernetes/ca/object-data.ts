@@ -1,5 +1,5 @@
 import { EXIT, PosternError } from '../../../mesh/errors.ts';
-import { asObject, asString, field, isAbsent } from '../../../policy/json.ts';
+import { asObject, field, isAbsent } from '../../../policy/json.ts';
 import type { JsonObject } from '../../../policy/types.ts';
 
 /** `data` of a Secret, decoded, by key. @throws PosternError ERR_CA_DAMAGED where it is not strings of base64 */
@@ -21,10 +21,6 @@ export const configMapData = (object: JsonObject, where: string): ReadonlyMap<st
 export function encodeSecretData(files: ReadonlyMap<string, string>): { readonly [key: string]: string } {
   return Object.fromEntries([...files].map(([name, text]) => [name, Buffer.from(text, 'utf8').toString('base64')]));
 }
-
-/** What the API compares at a write; empty where the object has none. */
-export const resourceVersionOf = (object: JsonObject): string =>
-  asString(field(asObject(field(object, 'metadata')), 'resourceVersion')) ?? '';
 
 /** Whether the object's `data` is exactly this. */
 export function sameData(object: JsonObject, data: { readonly [key: string]: string }): boolean {

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
+import { resourceVersionOf } from '../../../kubernetes/api/object-meta.ts';
 import type { KubernetesApi, ResourceType } from '../../../kubernetes/api/types.ts';
 import { Informer } from '../../../kubernetes/informer/informer.ts';
-import { resourceVersionOf } from './object-data.ts';
 import type { ObjectWatch } from './shared-object.ts';
 
 /** Tells when one object may have changed. Of the object only its version is kept: what is in it is read from the API's own store. */

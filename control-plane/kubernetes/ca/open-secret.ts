@@ -2,10 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { isReason } from '../../../kubernetes/api/errors.ts';
 import { EXIT, PosternError } from '../../../mesh/errors.ts';
+import type { JsonObject } from '../../../policy/types.ts';
 import { firstAuthority } from '../../ca/authority-steps.ts';
 import type { Generation } from '../../ca/generation.ts';
 import { readSecret, type SharedAuthority, writeSecret } from './secret-contents.ts';
 import type { SharedObject } from './shared-object.ts';
+import { readTrustState } from './trust-state.ts';
 
 export interface OpenOptions {
   readonly secret: SharedObject;
@@ -37,7 +39,11 @@ export async function openSecret(
   let warned = false;
   for (;;) {
     const { object, askedAt } = await secret.read();
-    if (object !== null) return { held: readSecret(object, trustDomain, secret.where), askedAt, isNew };
+    if (object !== null) {
+      const held = readSecret(object, trustDomain, secret.where);
+      await refuseReplaced(held, options);
+      return { held, askedAt, isNew };
+    }
     if ((await state.read()).object === null) {
       isNew = (await createFirst(options)) || isNew;
       continue;
@@ -46,6 +52,27 @@ export async function openSecret(
     if (!warned) log.warn(`${secret.where} is missing: waiting for another control plane to put it back`);
     warned = true;
     await sleep(Math.min(RETRY_MS, restoreMs));
+  }
+}
+
+/** @throws PosternError ERR_CA_REPLACED where another root issues by now, an external CA's: nobody would trust what this one signs */
+async function refuseReplaced(held: SharedAuthority, { secret, state, trustDomain }: OpenOptions): Promise<void> {
+  const { object } = await state.read();
+  const issuing = object === null ? null : issuingIn(object, trustDomain, state.where);
+  const roots = held.generations.map(({ root }) => root.certificate.fingerprint);
+  if (issuing === null || roots.includes(issuing)) return;
+  const message =
+    `${state.where} says that another root issues than those of ${secret.where}: set kubernetes.ca.externalSecret where the mesh has moved to an external CA, ` +
+    'or restore the right Secret; to go back to this CA, delete that ConfigMap, and restart the control plane and then all workloads';
+  throw new PosternError('ERR_CA_REPLACED', message, { exitCode: EXIT.config });
+}
+
+/** Null where it says nothing that can be read: the leader writes it anew. */
+function issuingIn(object: JsonObject, trustDomain: string, where: string): string | null {
+  try {
+    return readTrustState(object, trustDomain, where).issuing;
+  } catch {
+    return null;
   }
 }
 

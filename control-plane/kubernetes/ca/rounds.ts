@@ -1,13 +1,22 @@
+import { messageOf } from '../../../mesh/errors.ts';
+import type { Complaints } from '../complaints.ts';
+import type { ObjectWatch } from './shared-object.ts';
+
 export interface RoundsOptions {
-  /** One round; what it throws goes to `onError`, and the next round comes as ever. */
+  /** One round: reads what the API has, and does what follows. What it throws is complained of, and the next round comes as ever. */
   readonly round: () => Promise<void>;
-  /** Milliseconds from the end of one round to the next. */
-  readonly everyMs: number;
-  readonly onError: (error: unknown) => void;
+  /** Milliseconds from the end of one round to the next; default 10 s. */
+  readonly everyMs?: number | undefined;
+  /** Each change that they tell of is a reason for a round. They begin and end with the rounds. */
+  readonly watches?: readonly ObjectWatch[] | undefined;
+  readonly complaints: Complaints;
 }
 
+const EVERY_MS = 10_000;
+
 /**
- * Rounds of work, in time and when asked for, and other work that must not run beside them.
+ * A replica's confirmations of the CA by the API: in time, when a watch tells of a change, and when asked for; and other work that must not run beside
+ * them.
  *
  * ALWAYS: at most one round or piece of exclusive work runs at a time.
  */
@@ -26,6 +35,7 @@ export class Rounds {
   /** The first round comes after one interval. */
   start(): void {
     this.#schedule();
+    for (const watch of this.#options.watches ?? []) watch.start(() => this.ring());
   }
 
   /** A round as soon as nothing else runs. */
@@ -46,19 +56,22 @@ export class Rounds {
     this.#stopped = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
+    for (const watch of this.#options.watches ?? []) void watch.stop();
   }
 
   /** Never rejects. */
   async #run(): Promise<void> {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
+    const { round, complaints } = this.#options;
     try {
       await this.exclusive(async () => {
         this.#waiting = false;
-        if (!this.#stopped) await this.#options.round();
+        if (!this.#stopped) await round();
       });
+      complaints.settle('api', 'the API server confirms the CA again');
     } catch (error) {
-      this.#options.onError(error);
+      complaints.raise('api', `the CA could not be confirmed by the API server: ${messageOf(error)}`, 'warn');
     }
     this.#schedule();
   }
@@ -68,7 +81,7 @@ export class Rounds {
     this.#timer = setTimeout(() => {
       this.#timer = null;
       this.ring();
-    }, this.#options.everyMs);
+    }, this.#options.everyMs ?? EVERY_MS);
     // The process lives for its servers, not for this.
     this.#timer.unref();
   }

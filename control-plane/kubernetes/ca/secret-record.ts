@@ -1,4 +1,3 @@
-import type { Logger } from 'pino';
 import { isReason } from '../../../kubernetes/api/errors.ts';
 import { EXIT, messageOf, PosternError } from '../../../mesh/errors.ts';
 import type { JsonObject } from '../../../policy/types.ts';
@@ -7,25 +6,19 @@ import { createIntermediate, type Generation, type Lifetimes } from '../../ca/ge
 import type { Complaints } from '../complaints.ts';
 import { sameData } from './object-data.ts';
 import { readSecret, type SharedAuthority, writeSecret } from './secret-contents.ts';
-import type { Reading, SharedObject } from './shared-object.ts';
+import { type CaObjects, presentTerm, type SharedCaOptions } from './shared-ca.ts';
+import type { Reading } from './shared-object.ts';
 import { refusalOf, sameRoots } from './transition.ts';
 import { trustStateOf, writeTrustState } from './trust-state.ts';
 
-export interface SecretRecordOptions {
-  readonly secret: SharedObject;
-  /** The ConfigMap that says that there has been a CA. */
-  readonly state: SharedObject;
-  readonly trustDomain: string;
-  /** Unix time, milliseconds. */
-  readonly clock: () => number;
+export interface SecretRecordOptions
+  extends Pick<SharedCaOptions, 'trustDomain' | 'clock' | 'term' | 'log'>,
+    Required<Pick<SharedCaOptions, 'slackMs'>>,
+    CaObjects {
   readonly lifetimes: Lifetimes;
   /** By this replica's settings. */
   readonly maxTtlSeconds: number;
-  /** How much later than its last leaf an old root is dropped, milliseconds. */
-  readonly slackMs: number;
-  /** The signal of this replica's term as the leader; null while another leads. */
-  readonly term: () => AbortSignal | null;
-  readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
+  readonly complaints: Complaints;
   /** The roots, or their order, are others than before. */
   readonly onRootsChanged: () => void;
 }
@@ -44,15 +37,11 @@ export class SecretRecord {
   #held: SharedAuthority;
   #confirmedAt: number;
 
-  constructor(
-    options: SecretRecordOptions,
-    opened: { readonly held: SharedAuthority; readonly askedAt: number },
-    complaints: Complaints,
-  ) {
+  constructor(options: SecretRecordOptions, opened: { readonly held: SharedAuthority; readonly askedAt: number }) {
     this.#options = options;
     this.#held = opened.held;
     this.#confirmedAt = opened.askedAt;
-    this.#complaints = complaints;
+    this.#complaints = options.complaints;
   }
 
   get held(): SharedAuthority {
@@ -82,9 +71,8 @@ export class SecretRecord {
    */
   async refresh(): Promise<boolean> {
     const reading = await this.#options.secret.read();
-    this.#complaints.settle('api', 'the API server confirms the CA again');
     if (reading.object === null) return await this.#putBack();
-    if (!this.#observe(reading, reading.object) || this.#term() === null) return false;
+    if (!this.#observe(reading, reading.object) || presentTerm(this.#options) === null) return false;
     const changed = await this.#tend(reading.object);
     await this.#remember();
     return changed;
@@ -145,7 +133,7 @@ export class SecretRecord {
   /** The Secret is gone. Any replica could put it back; but two that disagree must not take turns. */
   async #putBack(): Promise<boolean> {
     const { secret, log } = this.#options;
-    const term = this.#term();
+    const term = presentTerm(this.#options);
     const who = term === null ? ', and the leader is to put it back' : ' and is being put back';
     this.#complaints.raise('secret', `${secret.where} has been deleted: the CA in memory stays in use${who}`, 'error');
     if (term === null) return false;
@@ -186,7 +174,7 @@ export class SecretRecord {
   /** Keeps the ConfigMap that says that there is a CA, and which roots it has. */
   async #remember(): Promise<void> {
     const { state } = this.#options;
-    const term = this.#term();
+    const term = presentTerm(this.#options);
     if (term === null) return;
     const data = writeTrustState(trustStateOf(this.#held));
     try {
@@ -200,16 +188,11 @@ export class SecretRecord {
   }
 
   async #write(read: JsonObject, next: SharedAuthority): Promise<void> {
-    const term = this.#term();
+    const term = presentTerm(this.#options);
     if (term === null) {
       const message = 'this control plane does not lead: try again, another one does or will';
       throw new PosternError('ERR_CA_ROTATION', message, { exitCode: EXIT.temporary });
     }
     await this.#options.secret.replace(read, { data: writeSecret(next) }, term);
-  }
-
-  #term(): AbortSignal | null {
-    const term = this.#options.term();
-    return term?.aborted === true ? null : term;
   }
 }

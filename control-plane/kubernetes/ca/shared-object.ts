@@ -1,7 +1,7 @@
 import { isReason } from '../../../kubernetes/api/errors.ts';
+import { resourceVersionOf } from '../../../kubernetes/api/object-meta.ts';
 import type { KubernetesApi, ResourceType } from '../../../kubernetes/api/types.ts';
 import type { JsonObject } from '../../../policy/types.ts';
-import { resourceVersionOf } from './object-data.ts';
 
 /** What of the API a shared object needs. */
 export type ObjectApi = Pick<KubernetesApi, 'get' | 'create' | 'replace'>;
@@ -68,7 +68,7 @@ export class SharedObject {
   /** Replaces what was read. @throws KubernetesError Conflict where it is not the newest any more, NotFound where it is gone */
   async replace(read: JsonObject, content: JsonObject, signal?: AbortSignal): Promise<void> {
     // Without a version the API would compare nothing.
-    if (resourceVersionOf(read) === '') throw new TypeError(`${this.where} was read without a resourceVersion`);
+    if (resourceVersionOf(read) === null) throw new TypeError(`${this.where} was read without a resourceVersion`);
     await this.#api.replace(this.#type, this.#name, { ...read, ...content }, { signal: deadline(signal) });
   }
 }

@@ -1,4 +1,5 @@
 import type { WorkloadRegistration } from '../../../mesh/push.ts';
+import { TUNNEL_PORT } from '../../../mesh/resources.ts';
 import type { SpiffeId } from '../../../mesh/spiffe-id.ts';
 import { ApiError } from '../../api-error.ts';
 import type { WorkloadAdmission } from '../../platform.ts';
@@ -10,14 +11,10 @@ import type { PodLookup } from './pod-lookup.ts';
 export interface PodAdmissionOptions {
   readonly pods: PodLookup;
   /**
-   * For machines outside the cluster: asked where no pod has the name. It must demand more than a certificate, or any pod could register a second workload
-   * with labels of its choice. Null: only pods.
+   * Asked where no pod has the name. It must demand more than a certificate, or any pod could register a second workload with labels of its choice.
    */
-  readonly fallback: WorkloadAdmission | null;
+  readonly machines: WorkloadAdmission;
 }
-
-/** Where injected sidecars have their tunnel. */
-const TUNNEL_PORT = 15008;
 
 /** Admits pods: who registers must be the pod of that name, and what counts is what the API server says of it. */
 export class PodAdmission implements WorkloadAdmission {
@@ -27,7 +24,7 @@ export class PodAdmission implements WorkloadAdmission {
     this.#options = options;
   }
 
-  /** @throws ApiError 403 `identity-mismatch`, `pod-mismatch`, `address-not-allowed`; 503 `pod-unknown`; what `fallback` throws */
+  /** @throws ApiError 403 `identity-mismatch`, `pod-mismatch`, `address-not-allowed`; 503 `pod-unknown`; what `machines` throws */
   async admit(
     workload: WorkloadRegistration,
     facts: { readonly identity: SpiffeId; readonly peerAddress: string },
@@ -44,11 +41,21 @@ export class PodAdmission implements WorkloadAdmission {
         return registeredAs(answer.pod, workload, identity);
       case 'fault':
         throw refusalOf(answer.fault);
-      case 'unknown':
-        throw new ApiError(503, 'pod-unknown', `the pod ${namespace}/${name} is not known here yet: try again`);
       case 'absent':
-        if (this.#options.fallback !== null) return await this.#options.fallback.admit(workload, facts);
-        throw new ApiError(403, 'pod-mismatch', `there is no pod ${namespace}/${name}`);
+        return await this.#options.machines.admit(workload, facts);
+      case 'unknown':
+        return await this.#withoutAsking(workload, facts);
+    }
+  }
+
+  /** While the API server is away a machine that is known as such is let in, for no pod is known that has its name. */
+  async #withoutAsking(...[workload, facts]: Parameters<WorkloadAdmission['admit']>): Promise<RegisteredWorkload> {
+    try {
+      return await this.#options.machines.admit(workload, facts);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      const { namespace, name } = workload;
+      throw new ApiError(503, 'pod-unknown', `the pod ${namespace}/${name} is not known here yet: try again`);
     }
   }
 }
@@ -69,7 +76,7 @@ function registeredAs(pod: PodFacts, workload: WorkloadRegistration, identity: S
   return {
     workload: { name, namespace, serviceAccount, labels, addresses, tunnel: null, ports },
     identity: identity.uri,
-    isPod: true,
+    isDeclared: true,
     podUid: uid,
   };
 }

@@ -68,7 +68,7 @@ export class ServiceAccountTokens implements BearerTokens {
     try {
       subject = await this.#review(token, peerAddress);
     } catch (error) {
-      if (!isUnreachable(error)) throw error;
+      if (!saysNothing(error)) throw error;
       return this.#byCertificate(token, peer, peerAddress);
     }
     const { namespace, serviceAccount } = subject;
@@ -130,12 +130,11 @@ export class ServiceAccountTokens implements BearerTokens {
 
   #explain(error: unknown): unknown {
     if (error instanceof GateFull) return unverified('too many tokens are being verified');
-    if (isUnreachable(error)) {
-      this.#complaints.raise(
-        'review',
-        'service account tokens cannot be verified: the API server does not answer',
-        'warn',
-      );
+    if (saysNothing(error)) {
+      const why = isUnauthorized(error)
+        ? "takes the control plane's own service account token for invalid: compare its clock with the nodes'"
+        : 'does not answer';
+      this.#complaints.raise('review', `service account tokens cannot be verified: the API server ${why}`, 'warn');
       return error;
     }
     // Of ours, e.g. the right to create TokenReviews is missing: for the log.
@@ -144,7 +143,7 @@ export class ServiceAccountTokens implements BearerTokens {
   }
 
   /**
-   * While the API server is away: a valid certificate of the identity that the token names, shown by the pod that the token names as far as pods are
+   * While the API server cannot be asked: a valid certificate of the identity that the token names, shown by the pod that the token names as far as pods are
    * known. Certificates that are got in this way end with the last confirmation of the CA.
    */
   #byCertificate(token: string, peer: PeerIdentity | null, peerAddress: string): ProvenToken {
@@ -154,7 +153,7 @@ export class ServiceAccountTokens implements BearerTokens {
       subject !== null &&
       isSame(peer, subject) &&
       this.#options.pods.findKnown(claimOf(subject, peerAddress)) !== null;
-    if (!isProven) throw unverified('the API server does not answer');
+    if (!isProven) throw unverified('the API server does not answer, or not to this control plane');
     return { namespace: subject.namespace, serviceAccount: subject.serviceAccount, labels: {} };
   }
 
@@ -169,8 +168,12 @@ export class ServiceAccountTokens implements BearerTokens {
   }
 }
 
-/** No answer, or one that says that the server is not well. */
-function isUnreachable(error: unknown): boolean {
+/** The token of the control plane is refused: it has expired by the API server's clock, or begins only later. */
+const isUnauthorized = (error: unknown): boolean => error instanceof KubernetesError && error.status === 401;
+
+/** No answer, one that says that the server is not well, or one to a stranger: nothing was said of the token that was to be verified. */
+function saysNothing(error: unknown): boolean {
+  if (isUnauthorized(error)) return true;
   if (error instanceof KubernetesError) return error.status === 0 || error.status >= 500;
   return error instanceof Error && (error.name === 'TimeoutError' || error.name === 'AbortError');
 }

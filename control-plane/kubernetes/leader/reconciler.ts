@@ -1,18 +1,18 @@
 import type { Logger } from 'pino';
 import { Backoff } from '../../../mesh/backoff.ts';
 import { messageOf } from '../../../mesh/errors.ts';
-import { PushQueue } from '../../push/push-queue.ts';
+import { WorkQueue } from '../../work-queue.ts';
 
 export interface ReconcilerOptions {
   /** What it does, as the log says it: `publishing the trust bundle`. */
   readonly what: string;
   /** Makes the API agree with what is wanted for `key`; does nothing where it does already. Aborted with the term. */
   readonly reconcile: (key: string, signal: AbortSignal) => Promise<void>;
-  /** At a time. */
-  readonly concurrency?: number;
   readonly log: Pick<Logger, 'warn' | 'error'>;
 }
 
+/** Keys at a time. */
+const CONCURRENCY = 4;
 const FIRST_RETRY_MS = 500;
 const MAX_RETRY_MS = 60_000;
 /** Failures of one key that are each logged; after that every tenth. */
@@ -25,7 +25,7 @@ const LOGGED_FAILURES = 3;
  */
 export class Reconciler {
   readonly #options: ReconcilerOptions;
-  readonly #queue: PushQueue<string>;
+  readonly #queue: WorkQueue<string>;
   /** Everything ever asked for and not forgotten. */
   readonly #keys = new Set<string>();
   readonly #retries = new Map<string, { readonly backoff: Backoff; failures: number; timer: NodeJS.Timeout | null }>();
@@ -33,7 +33,7 @@ export class Reconciler {
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
-    this.#queue = new PushQueue(options.concurrency ?? 4, (key) => this.#work(key));
+    this.#queue = new WorkQueue(CONCURRENCY, (key) => this.#work(key));
   }
 
   /** Something about `key` may have changed. */

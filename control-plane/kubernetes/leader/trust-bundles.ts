@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { isReason } from '../../../kubernetes/api/errors.ts';
-import { TYPES } from '../../../kubernetes/api/resource-types.ts';
+import { CLUSTER_TRUST_BUNDLE_VERSIONS, TYPES } from '../../../kubernetes/api/resource-types.ts';
+import { servedVersion } from '../../../kubernetes/api/served-version.ts';
 import type { KubernetesApi, ResourceType } from '../../../kubernetes/api/types.ts';
 import { Reconciler } from './reconciler.ts';
 
@@ -24,7 +25,6 @@ export const TRUST_BUNDLE_LABELS = {
 
 /** Name of the cluster's object that holds the same roots, where the API serves such objects. */
 export const CLUSTER_TRUST_BUNDLE = 'postern-roots';
-const CLUSTER_TRUST_BUNDLE_VERSIONS = ['v1', 'v1beta1', 'v1alpha1'] as const;
 /** Stands for the cluster's object among the namespaces; no namespace has this name. */
 const CLUSTER = '';
 
@@ -87,7 +87,9 @@ export class TrustBundles {
   }
 
   async #publishCluster(signal: AbortSignal): Promise<void> {
-    this.#clusterType ??= await this.#findClusterType(signal);
+    const { api } = this.#options;
+    this.#clusterType ??=
+      (await servedVersion(api, TYPES.ClusterTrustBundle, CLUSTER_TRUST_BUNDLE_VERSIONS, signal)) ?? false;
     const type = this.#clusterType;
     const bundle = this.#bundle();
     if (type === false || this.#clusterPublished === bundle) return;
@@ -98,17 +100,8 @@ export class TrustBundles {
       spec: { trustBundle: bundle },
     };
     const name = { namespace: '', name: CLUSTER_TRUST_BUNDLE };
-    await this.#options.api.patch(type, name, { type: 'apply', body: object }, { force: true, signal });
+    await api.patch(type, name, { type: 'apply', body: object }, { force: true, signal });
     this.#clusterPublished = bundle;
-  }
-
-  async #findClusterType(signal: AbortSignal): Promise<ResourceType | false> {
-    for (const version of CLUSTER_TRUST_BUNDLE_VERSIONS) {
-      const served = await this.#options.api.discover(`certificates.k8s.io/${version}`, signal);
-      const found = served?.find(({ kind }) => kind === 'ClusterTrustBundle');
-      if (found !== undefined) return found;
-    }
-    return false;
   }
 
   #bundle(): string {

@@ -1,8 +1,9 @@
 import type { Logger } from 'pino';
 import { isReason } from '../../../kubernetes/api/errors.ts';
+import { resourceVersionOf } from '../../../kubernetes/api/object-meta.ts';
 import { TYPES } from '../../../kubernetes/api/resource-types.ts';
 import type { KubernetesApi, ResourceType } from '../../../kubernetes/api/types.ts';
-import { asObject, asString, field, isList } from '../../../policy/json.ts';
+import { asObject, field, isList } from '../../../policy/json.ts';
 import type { JsonObject, JsonValue } from '../../../policy/types.ts';
 import { Reconciler } from './reconciler.ts';
 
@@ -85,6 +86,5 @@ export function caBundlePatch(
     return [{ op: 'add', path: `/webhooks/${index}/clientConfig/caBundle`, value: caBundle }];
   });
   if (changes.length === 0) return null;
-  const version = asString(field(asObject(field(object, 'metadata')), 'resourceVersion'));
-  return [{ op: 'test', path: '/metadata/resourceVersion', value: version }, ...changes];
+  return [{ op: 'test', path: '/metadata/resourceVersion', value: resourceVersionOf(object) }, ...changes];
 }

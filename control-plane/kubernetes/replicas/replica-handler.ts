@@ -49,9 +49,7 @@ function requireControlPlane(found: string, identity: string): void {
   if (found !== identity) throw new ApiError(403, 'identity-mismatch', 'only the control plane may ask this');
 }
 
-function trusts({ acknowledged, rejected }: SidecarStream, digests: readonly string[]): boolean {
-  const bundle = acknowledged?.resources.get('TrustBundle/roots');
-  if (bundle?.kind !== 'TrustBundle' || rejected.some(({ key }) => key === 'TrustBundle/roots')) return false;
-  const held = new Set(bundle.roots.map(rootDigest));
+function trusts({ trustedRoots }: SidecarStream, digests: readonly string[]): boolean {
+  const held = new Set(trustedRoots.map(rootDigest));
   return digests.every((digest) => held.has(digest));
 }

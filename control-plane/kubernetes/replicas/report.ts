@@ -1,3 +1,4 @@
+import type { ResourceKey } from '../../../mesh/resources.ts';
 import type { SidecarStatus } from '../../admin/status.ts';
 import type { Enforcement } from '../../push/enforcement.ts';
 
@@ -99,7 +100,7 @@ function readSidecar(value: unknown): SidecarStatus {
     versionAcknowledged: textOrNull('versionAcknowledged'),
     rejected: listOf(one.rejected).flatMap((entry) => {
       const { key, reason } = objectOf(entry, 'a rejection');
-      return typeof key === 'string' && typeof reason === 'string' ? [{ key: key as `Service/${string}`, reason }] : [];
+      return typeof key === 'string' && typeof reason === 'string' ? [{ key: key as ResourceKey, reason }] : [];
     }),
   };
 }

@@ -1,10 +1,10 @@
 import { performance } from 'node:perf_hooks';
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
+import { servedVersion } from '../../../kubernetes/api/served-version.ts';
 import type { KubernetesApi } from '../../../kubernetes/api/types.ts';
 import { Informer } from '../../../kubernetes/informer/informer.ts';
 import type { InformerTimings } from '../../../kubernetes/informer/options.ts';
-import { servedVersion } from '../../../kubernetes/informer/served-version.ts';
 import type { ObjectChange } from '../../../kubernetes/informer/store.ts';
 import { EXIT, messageOf, PosternError } from '../../../mesh/errors.ts';
 import type { JsonObject, Manifest, Problem } from '../../../policy/types.ts';

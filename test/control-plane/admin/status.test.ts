@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { adminUrl, fetchStatus, renderStatus } from '../../../control-plane/admin/status-client.ts';
-import { ALLOW_ALL, eventually, TestPlane, TestSidecar } from '../support.ts';
+import { eventually } from '../../support/eventually.ts';
+import { ALLOW_ALL, TestPlane, TestSidecar } from '../support.ts';
 
 let plane: TestPlane;
 beforeAll(async () => {
@@ -18,7 +19,7 @@ describe('postern status', () => {
     );
     await stream.acknowledge([{ key: 'AuthorizationPolicy/shop/p', reason: 'odd\u001b[31m' }]);
     plane.write('b.yaml', 'kind: [');
-    await eventually('the complaint', async () => (await fetchStatus(admin)).manifests.problems.length > 0);
+    await eventually(async () => (await fetchStatus(admin)).manifests.problems.length > 0, { what: 'the complaint' });
     const text = renderStatus(await fetchStatus(admin), Date.now());
     expect(text).toMatch(/shop\/orders-1 .* yes /);
     expect(text).toContain('REJECTED by shop/orders-1: AuthorizationPolicy/shop/p: odd?[31m\n');

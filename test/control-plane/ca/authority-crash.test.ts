@@ -195,7 +195,7 @@ describe('a rotation', () => {
     const authority = openAuthority({ dataDir: temporaryDirectory() });
     const heard: number[] = [];
     const [first = ''] = authority.roots;
-    const off = authority.onRootsChanged((roots) => heard.push(roots.indexOf(first)));
+    const off = authority.onRootsChanged(() => heard.push(authority.roots.indexOf(first)));
     authority.beginRotation();
     authority.activateRotation();
     off();

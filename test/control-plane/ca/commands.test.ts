@@ -23,7 +23,7 @@ interface Outcome {
 
 function postern(...args: string[]): Promise<Outcome> {
   return new Promise((resolve) => {
-    const child = execFile(process.execPath, [MAIN, ...args], { timeout: 25_000 }, (_, stdout, stderr) => {
+    const child = execFile(process.execPath, [MAIN, ...args], { timeout: 120_000 }, (_, stdout, stderr) => {
       resolve({ code: child.exitCode ?? -1, stdout, stderr });
     });
   });
@@ -134,6 +134,13 @@ describe('postern revoke', () => {
     expect((await postern('revoke', '--undo', ORDERS, '--config', config)).code).toBe(0);
     expect((await postern('revoke', '--undo', ORDERS, '--config', config)).code).toBe(1);
     expect(revocations.list()).toEqual([]);
+  });
+
+  it('says so where no certificate of the mesh can be meant', async () => {
+    const { config } = await setUp();
+    const stranger = await postern('revoke', 'spiffe://cluster.locl/ns/shop/sa/orders', '--config', config);
+    expect([stranger.code, stranger.stderr]).toEqual([0, expect.stringContaining('trust domain is cluster.local')]);
+    expect((await postern('revoke', ORDERS, '--config', config)).stderr).toBe('');
   });
 
   it.each([[[]], [['x']], [['--list', '0A']], [['--list', '--undo']]])('refuses %j with exit code 64', async (args) => {

@@ -38,6 +38,14 @@ describe('the lock of a data directory', () => {
     expect(fs.readdirSync(dataDir)).toEqual([]);
   });
 
+  it('says what is wrong where the lock can neither be written nor removed', () => {
+    const file = join(temporaryDirectory(), 'no-directory');
+    fs.writeFileSync(file, '');
+    expect(() => DataDirectoryLock.acquire(file)).toThrow(
+      expect.objectContaining({ code: 'ERR_DATA_DIR', message: expect.stringContaining('cannot write the lock file') }),
+    );
+  });
+
   it('does not give away the lock of a later holder when released twice', () => {
     const dataDir = temporaryDirectory();
     const first = DataDirectoryLock.acquire(dataDir);

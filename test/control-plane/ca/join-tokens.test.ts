@@ -1,7 +1,8 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { JoinTokens, TOKEN_LIMITS } from '../../../control-plane/ca/join-tokens.ts';
+import { JoinTokens } from '../../../control-plane/ca/join-tokens.ts';
+import { TOKEN_LIMITS } from '../../../control-plane/ca/new-join-token.ts';
 import { EXIT } from '../../../mesh/errors.ts';
 import { crashingOperations, fillableDisk, ORDERS, TestClock, temporaryDirectory } from './support.ts';
 

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Resource } from '../../../mesh/resources.ts';
 import { signer } from '../../policy/jwt/forge.ts';
-import { eventually, TestPlane, TestSidecar, type TestStream } from '../support.ts';
+import { eventually } from '../../support/eventually.ts';
+import { TestPlane, TestSidecar, type TestStream } from '../support.ts';
 import { Provider } from './provider.ts';
 
 const SETTINGS = 'jwks: { allowedAddresses: [127.0.0.1], refreshInterval: 1s }\n';
@@ -30,7 +31,7 @@ function kids(stream: TestStream, name: string): readonly string[] | null | unde
 }
 
 const knows = (stream: TestStream, name: string, wanted: readonly string[] | null) =>
-  eventually(`the keys ${wanted}`, () => JSON.stringify(kids(stream, name)) === JSON.stringify(wanted));
+  eventually(() => JSON.stringify(kids(stream, name)) === JSON.stringify(wanted), { what: `the keys ${wanted}` });
 
 describe('the keys of an issuer', () => {
   test('reach the sidecars that need them, and follow a rotation', async () => {
@@ -52,9 +53,9 @@ describe('the keys of an issuer', () => {
     provider.keys('/keys', signer('ES256', 'first'), signer('ES256', 'second'));
     await knows(orders, configuration, ['first', 'second']);
     provider.status('/keys', 500);
-    await eventually('a fetch that fails', async () =>
-      /jwks_fetches_total\{result="failure"\} [1-9]/.test(await plane.metrics()),
-    );
+    await eventually(async () => /jwks_fetches_total\{result="failure"\} [1-9]/.test(await plane.metrics()), {
+      what: 'a fetch that fails',
+    });
     expect(await plane.metrics()).toMatch(/postern_jwks_key_sets\{state="stale"\} 1/);
     expect(kids(orders, configuration)).toEqual(['first', 'second']);
   });
@@ -76,9 +77,9 @@ describe('the keys of an issuer', () => {
     plane = await TestPlane.start({
       manifests: { 'jwt.yaml': JWT('jwt', 'orders', `{ issuer: i, jwksUri: "${provider.url}/keys" }`) },
     });
-    await eventually('a refusal', async () =>
-      /jwks_fetches_total\{result="failure"\} [1-9]/.test(await plane.metrics()),
-    );
+    await eventually(async () => /jwks_fetches_total\{result="failure"\} [1-9]/.test(await plane.metrics()), {
+      what: 'a refusal',
+    });
     const orders = await (await TestSidecar.join(plane, 'orders')).stream('orders-1');
     await knows(orders, `${provider.url}/keys`, null);
     expect(provider.asked).toEqual([]);

@@ -5,6 +5,7 @@ import { SecretAuthority } from '../../../control-plane/kubernetes/ca/secret-aut
 import { PodAdmission } from '../../../control-plane/kubernetes/identity/pod-admission.ts';
 import { PodLookup } from '../../../control-plane/kubernetes/identity/pod-lookup.ts';
 import { ServiceAccountTokens } from '../../../control-plane/kubernetes/identity/service-account-tokens.ts';
+import { MachineAdmission } from '../../../control-plane/kubernetes/joining/machine-admission.ts';
 import { slimPod } from '../../../control-plane/kubernetes/source/slim.ts';
 import { KubernetesClient } from '../../../kubernetes/api/client.ts';
 import { TYPES } from '../../../kubernetes/api/resource-types.ts';
@@ -13,6 +14,7 @@ import { connectionTo } from '../../kubernetes/api/support.ts';
 import { eventually } from '../../support/eventually.ts';
 import { StandInCluster } from '../../support/kubernetes/cluster.ts';
 import { newCsr, ORDERS } from '../ca/support.ts';
+import { machinesOf } from './joining/support.ts';
 import { memoryLog } from './support.ts';
 
 /** The identity and CA of a control plane against the API as it is spoken, with the rights of the installation. */
@@ -70,7 +72,7 @@ function newIdentity() {
     },
   });
   const tokens = new ServiceAccountTokens({ api: client, pods, audience: 'postern', log: memoryLog() });
-  return { tokens, admission: new PodAdmission({ pods, fallback: null }) };
+  return { tokens, admission: new PodAdmission({ pods, machines: new MachineAdmission(machinesOf(() => [])) }) };
 }
 
 const circumstances = { publicKeyHash: 'hash', peerAddress: '10.0.0.7', peer: null };
@@ -125,10 +127,11 @@ describe('a CA in a Secret of the API server', () => {
     const authority = await SecretAuthority.open({
       api: client,
       namespace: where.namespace,
+      secret: where.name,
       trustDomain: 'cluster.local',
       clock: () => Date.now(),
       term: () => term,
-      watch: watchObject({ api: client, type: TYPES.Secret, ...where, log }),
+      watches: [watchObject({ api: client, type: TYPES.Secret, ...where, log })],
       log,
       // By the watch alone.
       pollMs: 3_600_000,

@@ -6,7 +6,10 @@ import { SidecarStream, type StreamSink } from '../../../control-plane/push/side
 import { buildSnapshot, type Snapshot } from '../../../control-plane/registry/snapshot.ts';
 import type { ServerMessage, WorkloadRegistration } from '../../../mesh/push.ts';
 import type { Manifest } from '../../../policy/types.ts';
-import { manifestsOf, podOf, SETTINGS } from '../registry/support.ts';
+import { manifestsOf, objectOf, podOf, SETTINGS } from '../registry/support.ts';
+
+/** A second, as vitest has it, is less than a slow machine may take. */
+const PATIENT = { timeout: 60_000 };
 
 /** A peer that reads only when told to. */
 class FakeSink implements StreamSink {
@@ -78,6 +81,8 @@ function streamOf(
     readonly name?: string;
     readonly labels?: WorkloadRegistration['labels'];
     readonly podUid?: string;
+    /** A machine outside of the cluster. */
+    readonly isMachine?: boolean;
   } = {},
 ): SidecarStream {
   const name = options.name ?? 'a';
@@ -94,7 +99,8 @@ function streamOf(
     registered: {
       workload,
       identity: 'spiffe://cluster.local/ns/shop/sa/a',
-      ...(options.podUid === undefined ? {} : { isPod: true, podUid: options.podUid }),
+      ...(options.podUid === undefined ? {} : { isDeclared: true, podUid: options.podUid }),
+      ...(options.isMachine === true ? { isDeclared: true } : {}),
     },
     lease: { name: `shop/${name}`, changed: false },
     certificate: { serial: '1', notAfter: options.notAfter ?? Date.now() + 3_600_000, chain: [] },
@@ -117,14 +123,14 @@ describe('a slow sidecar', () => {
     const sink = new FakeSink();
     sink.full = true;
     pusher.open(streamOf(sink), false);
-    await vi.waitFor(() => expect(sink.lines).toHaveLength(1));
+    await vi.waitFor(() => expect(sink.lines).toHaveLength(1), PATIENT);
     pusher.publish(snapshotOf('one', 'two'), 0);
     pusher.publish(snapshotOf('one', 'two', 'three'), 0);
     pusher.publish(snapshotOf('two', 'three'), 0);
     await new Promise((resolve) => setTimeout(resolve, 30));
     expect(sink.lines).toHaveLength(1);
     sink.drain();
-    await vi.waitFor(() => expect(sink.lines).toHaveLength(2));
+    await vi.waitFor(() => expect(sink.lines).toHaveLength(2), PATIENT);
     expect(policiesIn(sink.lines[1])).toEqual(['shop/two', 'shop/three']);
     expect(sink.lines[1]).toMatchObject({ full: false, removes: ['AuthorizationPolicy/shop/one'] });
   });
@@ -139,7 +145,7 @@ describe('a slow sidecar', () => {
     });
     const quick = new FakeSink();
     pusher.open(streamOf(quick, { name: 'quick' }), false);
-    await vi.waitFor(() => expect(quick.lines).toHaveLength(1), { timeout: 5_000 });
+    await vi.waitFor(() => expect(quick.lines).toHaveLength(1), PATIENT);
     for (const sink of slow) sink.drain();
   });
 
@@ -148,7 +154,7 @@ describe('a slow sidecar', () => {
     const sink = new FakeSink();
     sink.full = true;
     pusher.open(streamOf(sink, { stallMs: 30 }), false);
-    await vi.waitFor(() => expect(sink.destroyed).toBe(true));
+    await vi.waitFor(() => expect(sink.destroyed).toBe(true), PATIENT);
     expect(closed).toEqual(['stalled']);
     expect(pusher.streams).toEqual([]);
   });
@@ -159,7 +165,7 @@ it('changes that cancel each other are not pushed', async () => {
   const sink = new FakeSink();
   sink.full = true;
   pusher.open(streamOf(sink), false);
-  await vi.waitFor(() => expect(sink.lines).toHaveLength(1));
+  await vi.waitFor(() => expect(sink.lines).toHaveLength(1), PATIENT);
   pusher.publish(snapshotOf('one', 'two'), 0);
   pusher.publish(snapshotOf('one'), 0);
   sink.drain();
@@ -171,14 +177,14 @@ it('heartbeats are sent in between', async () => {
   makePusher(10).publish(snapshotOf('one'), 0);
   const sink = new FakeSink();
   pusher.open(streamOf(sink), false);
-  await vi.waitFor(() => expect(sink.lines.some(({ type }) => type === 'heartbeat')).toBe(true));
+  await vi.waitFor(() => expect(sink.lines.some(({ type }) => type === 'heartbeat')).toBe(true), PATIENT);
 });
 
 it('a stream whose certificate has expired ends with a goodbye', async () => {
   makePusher().publish(snapshotOf('one'), 0);
   const sink = new FakeSink();
   pusher.open(streamOf(sink, { notAfter: Date.now() + 20 }), false);
-  await vi.waitFor(() => expect(sink.ended).toBe(true));
+  await vi.waitFor(() => expect(sink.ended).toBe(true), PATIENT);
   expect(sink.lines.at(-1)).toMatchObject({ type: 'goodbye', renew: true });
   expect(closed).toEqual(['expired']);
 });
@@ -187,7 +193,7 @@ it('waiting for trust names those that have not acknowledged the roots', async (
   makePusher().publish(snapshotOf('one'), 0);
   const stream = streamOf(new FakeSink());
   pusher.open(stream, false);
-  await vi.waitFor(() => expect(stream.version).not.toBeNull());
+  await vi.waitFor(() => expect(stream.version).not.toBeNull(), PATIENT);
   expect(await pusher.awaitTrust(['root'], AbortSignal.timeout(20))).toEqual({ connected: 1, missing: ['shop/a'] });
   pusher.acknowledge('shop/a', stream.identity, { workload: 'a', version: stream.version ?? '', rejected: [] });
   expect(await pusher.awaitTrust(['root'], AbortSignal.timeout(5_000))).toEqual({ connected: 1, missing: [] });
@@ -198,7 +204,7 @@ it('a stream that has become old ends with a goodbye that asks for no certificat
   makePusher(60_000, 20).publish(snapshotOf('one'), 0);
   const sink = new FakeSink();
   pusher.open(streamOf(sink), false);
-  await vi.waitFor(() => expect(sink.ended).toBe(true));
+  await vi.waitFor(() => expect(sink.ended).toBe(true), PATIENT);
   expect(sink.lines.at(-1)).toMatchObject({ type: 'goodbye', renew: false });
   expect(closed).toEqual(['aged']);
 });
@@ -226,20 +232,20 @@ describe('what a pod’s sidecar is told', () => {
     const sink = new FakeSink();
     const stream = streamOf(sink);
     pusher.open(stream, false);
-    await vi.waitFor(() => expect(sink.lines).toHaveLength(1));
+    await vi.waitFor(() => expect(sink.lines).toHaveLength(1), PATIENT);
     expect([policiesIn(sink.lines[0]), selfIn(sink.lines[0])]).toMatchObject([
       ['shop/red'],
       { labels: { colour: 'red' }, ended: false },
     ]);
     publish(pod('blue'));
-    await vi.waitFor(() => expect(sink.lines).toHaveLength(2));
+    await vi.waitFor(() => expect(sink.lines).toHaveLength(2), PATIENT);
     expect(sink.lines[1]).toMatchObject({ full: false, removes: ['AuthorizationPolicy/shop/red'] });
     expect([policiesIn(sink.lines[1]), selfIn(sink.lines[1])]).toMatchObject([
       ['shop/blue'],
       { labels: { colour: 'blue' } },
     ]);
     publish(pod('blue', true));
-    await vi.waitFor(() => expect(sink.lines).toHaveLength(3));
+    await vi.waitFor(() => expect(sink.lines).toHaveLength(3), PATIENT);
     expect(upserts(sink.lines[2])).toEqual([{ kind: 'Self', name: 'self', labels: { colour: 'blue' }, ended: true }]);
     expect(pusher.streams).toEqual([stream]);
   });
@@ -251,14 +257,36 @@ describe('what a pod’s sidecar is told', () => {
     publish(of('earlier', 'red', true));
     const sink = new FakeSink();
     pusher.open(streamOf(sink, { podUid: 'later', labels: { colour: 'blue' } }), false);
-    await vi.waitFor(() => expect(sink.lines).toHaveLength(1));
+    await vi.waitFor(() => expect(sink.lines).toHaveLength(1), PATIENT);
     expect([policiesIn(sink.lines[0]), selfIn(sink.lines[0])]).toMatchObject([
       ['shop/blue'],
       { labels: { colour: 'blue' }, ended: false },
     ]);
     publish(of('later', 'blue', true));
-    await vi.waitFor(() => expect(sink.lines).toHaveLength(2));
+    await vi.waitFor(() => expect(sink.lines).toHaveLength(2), PATIENT);
     expect(selfIn(sink.lines[1])).toMatchObject({ ended: true });
+  });
+
+  it('follows the entry of its machine, and no pod of that name', async () => {
+    makePusher();
+    const entry = (colour: string) =>
+      objectOf('networking.istio.io/v1', 'WorkloadEntry', 'shop', 'a', {
+        spec: { address: '192.0.2.1', labels: { colour } },
+      });
+    publish(entry('red'));
+    const sink = new FakeSink();
+    pusher.open(streamOf(sink, { isMachine: true }), false);
+    await vi.waitFor(() => expect(sink.lines).toHaveLength(1));
+    expect([policiesIn(sink.lines[0]), selfIn(sink.lines[0])]).toMatchObject([
+      ['shop/red'],
+      { labels: { colour: 'red' } },
+    ]);
+    publish(entry('blue'));
+    await vi.waitFor(() => expect(sink.lines).toHaveLength(2));
+    expect(policiesIn(sink.lines[1])).toEqual(['shop/blue']);
+    publish(pod('red'));
+    await vi.waitFor(() => expect(sink.lines).toHaveLength(3));
+    expect([policiesIn(sink.lines[2]), selfIn(sink.lines[2])]).toEqual([[], undefined]);
   });
 
   it('stays as it was when the pod is gone, for its sidecar drains', async () => {
@@ -266,9 +294,9 @@ describe('what a pod’s sidecar is told', () => {
     publish(pod('red'));
     const sink = new FakeSink();
     pusher.open(streamOf(sink), false);
-    await vi.waitFor(() => expect(sink.lines).toHaveLength(1));
+    await vi.waitFor(() => expect(sink.lines).toHaveLength(1), PATIENT);
     publish();
-    await vi.waitFor(() => expect(sink.lines).toHaveLength(2));
+    await vi.waitFor(() => expect(sink.lines).toHaveLength(2), PATIENT);
     expect(sink.lines[1]).toMatchObject({ upserts: [], removes: ['Workload/shop/a'] });
     expect(closed).toEqual([]);
   });
@@ -279,7 +307,7 @@ describe('what a pod’s sidecar is told', () => {
     const stream = streamOf(new FakeSink());
     expect(pusher.enforcement().get('AuthorizationPolicy/shop/red')).toMatchObject({ wanted: 0 });
     pusher.open(stream, false);
-    await vi.waitFor(() => expect(stream.version).not.toBeNull());
+    await vi.waitFor(() => expect(stream.version).not.toBeNull(), PATIENT);
     expect(pusher.enforcement().get('AuthorizationPolicy/shop/red')).toMatchObject({ wanted: 1, inForce: 0 });
     pusher.acknowledge('shop/a', stream.identity, { workload: 'a', version: stream.version ?? '', rejected: [] });
     expect(pusher.enforcement().get('AuthorizationPolicy/shop/red')).toMatchObject({ wanted: 1, inForce: 1 });
@@ -291,7 +319,7 @@ describe('what a pod’s sidecar is told', () => {
         'apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: odd, namespace: shop }\nspec: { rules: [ {} ] }',
       ),
     );
-    await vi.waitFor(() => expect(stream.version).not.toBe(stream.acknowledged?.version));
+    await vi.waitFor(() => expect(stream.version).not.toBe(stream.acknowledged?.version), PATIENT);
     const rejected = [{ key: 'AuthorizationPolicy/shop/odd', reason: 'odd' }] as const;
     pusher.acknowledge('shop/a', stream.identity, { workload: 'a', version: stream.version ?? '', rejected });
     expect(pusher.enforcement().get(key)).toMatchObject({ wanted: 1, inForce: 1 });
@@ -310,13 +338,13 @@ it('changes that cancel each other are not pushed to a slow sidecar, whatever ot
   slow.full = true;
   pusher.open(streamOf(slow, { name: 'slow' }), false);
   pusher.open(streamOf(quick, { name: 'quick', labels: { app: 'quick' } }), false);
-  await vi.waitFor(() => expect([slow, quick].map(({ lines }) => lines.length)).toEqual([1, 1]));
+  await vi.waitFor(() => expect([slow, quick].map(({ lines }) => lines.length)).toEqual([1, 1]), PATIENT);
   for (const [index, policies] of [['one', 'two'], ['one']].entries()) {
     pusher.publish(snapshotOf(...policies), 0);
-    await vi.waitFor(() => expect(quick.lines).toHaveLength(index + 2));
+    await vi.waitFor(() => expect(quick.lines).toHaveLength(index + 2), PATIENT);
   }
   slow.drain();
   pusher.publish(snapshotOf('one', 'three'), 0);
-  await vi.waitFor(() => expect(slow.lines).toHaveLength(2));
+  await vi.waitFor(() => expect(slow.lines).toHaveLength(2), PATIENT);
   expect(slow.lines[1]).toMatchObject({ upserts: [{ name: 'shop/three' }], removes: [] });
 });

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { ALLOW_ALL, eventually, SERVICE, TestPlane, TestSidecar, type TestStream } from '../support.ts';
+import { eventually } from '../../support/eventually.ts';
+import { ALLOW_ALL, SERVICE, TestPlane, TestSidecar, type TestStream } from '../support.ts';
 
 let plane: TestPlane;
 afterEach(() => plane.stop());
@@ -102,10 +103,9 @@ describe('a sidecar that comes back', () => {
     await stream.first();
     stream.close();
     plane.write('a.yaml', ALLOW_ALL('new', 'orders'));
-    await eventually(
-      'the new manifest',
-      async () => (await plane.admin('GET', '/ca')) && plane.plane.status().sidecars.length === 0,
-    );
+    await eventually(async () => (await plane.admin('GET', '/ca')) && plane.plane.status().sidecars.length === 0, {
+      what: 'the new manifest',
+    });
     const watcher = await (await TestSidecar.join(plane, 'orders')).stream('orders-2', {
       workload: { addresses: ['127.0.0.9'] },
     });
@@ -134,7 +134,7 @@ describe('a sidecar that comes back', () => {
     await stream.has('Workload/shop/payments-1');
     const { directory } = plane;
     await plane.plane.stop();
-    await eventually('the goodbye', () => stream.goodbye);
+    await eventually(() => stream.goodbye, { what: 'the goodbye' });
     expect(stream.goodbye).toMatchObject({ renew: false });
     plane = await TestPlane.start({ directory });
     Object.assign(orders, { plane });
@@ -147,7 +147,7 @@ describe('a sidecar that comes back', () => {
     const sidecar = await TestSidecar.join(plane, 'orders');
     const stream = await sidecar.stream('orders-1');
     await reopen(sidecar, stream);
-    await eventually('the end of the old stream', () => stream.ended);
+    await eventually(() => stream.ended, { what: 'the end of the old stream' });
     expect(plane.plane.status().sidecars).toHaveLength(1);
   });
 });

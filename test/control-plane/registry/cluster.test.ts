@@ -53,7 +53,7 @@ describe('a pod', () => {
 
   it('that is gone is not brought back by its sidecar, which still drains', () => {
     const registered = workloadOf('a', { labels: { app: 'a' }, ports: { web: 8080 } });
-    expect(served(WEB, { workloads: [{ ...registered, isPod: true }] })).toEqual({});
+    expect(served(WEB, { workloads: [{ ...registered, isDeclared: true }] })).toEqual({});
     expect(served(WEB, { workloads: [registered] })).toEqual({ 'shop/a': { 80: 8080 } });
   });
 

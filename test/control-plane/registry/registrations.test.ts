@@ -2,6 +2,9 @@ import { describe, expect, it, vi } from 'vitest';
 import { Registrations, type RegistrationsOptions } from '../../../control-plane/registry/registrations.ts';
 import { workloadOf } from './support.ts';
 
+/** A second, as vitest has it, is less than a slow machine may take. */
+const PATIENT = { timeout: 60_000 };
+
 const make = (more: Partial<RegistrationsOptions> = {}) => {
   const onChange = vi.fn();
   const registrations = new Registrations({ entries: () => [], remembered: [], onChange, ...more });
@@ -14,25 +17,25 @@ describe('a registration', () => {
     const { registrations, names, onChange } = make({ lingerMs: 20 });
     registrations.release(registrations.register(at('a', '10.0.0.1')));
     expect(names()).toEqual(['a']);
-    await vi.waitFor(() => expect(names()).toEqual([]));
+    await vi.waitFor(() => expect(names()).toEqual([]), PATIENT);
     expect(onChange).toHaveBeenCalledTimes(2);
   });
 
   it('of a pod is nobody’s business: its object tells of it', async () => {
     const { registrations, names, onChange } = make({ lingerMs: 20 });
-    const lease = registrations.register({ ...at('a', '10.0.0.1'), isPod: true });
+    const lease = registrations.register({ ...at('a', '10.0.0.1'), isDeclared: true });
     expect([lease.changed, names()]).toEqual([false, ['a']]);
     registrations.release(lease);
-    await vi.waitFor(() => expect(names()).toEqual([]));
+    await vi.waitFor(() => expect(names()).toEqual([]), PATIENT);
     expect(onChange).not.toHaveBeenCalled();
   });
 
   it('of a pod takes its name over from whoever held it, and no address from anybody', () => {
     const { registrations, names } = make();
-    const earlier = registrations.register({ ...at('a', '10.0.0.1'), isPod: true });
-    const later = { ...workloadOf('a', { serviceAccount: 'other', addresses: ['10.0.0.2'] }), isPod: true };
+    const earlier = registrations.register({ ...at('a', '10.0.0.1'), isDeclared: true });
+    const later = { ...workloadOf('a', { serviceAccount: 'other', addresses: ['10.0.0.2'] }), isDeclared: true };
     registrations.register(later);
-    registrations.register({ ...at('b', '10.0.0.2'), isPod: true });
+    registrations.register({ ...at('b', '10.0.0.2'), isDeclared: true });
     registrations.register(at('c', '10.0.0.2'));
     registrations.release(earlier);
     expect(names()).toEqual(['a', 'b', 'c']);
@@ -78,7 +81,7 @@ describe('a registration', () => {
     const { registrations, names } = make({ remembered, restartGraceMs: 30 });
     expect(names()).toEqual(['a', 'b']);
     expect(registrations.register(at('a', '10.0.0.1')).changed).toBe(false);
-    await vi.waitFor(() => expect(names()).toEqual(['a']));
+    await vi.waitFor(() => expect(names()).toEqual(['a']), PATIENT);
   });
 
   it('is refused what a WorkloadEntry of another account has', () => {
@@ -89,6 +92,8 @@ describe('a registration', () => {
       labels: {},
       serviceAccount: 'vm',
       ports: {},
+      hasTunnel: false,
+      ended: false as const,
       createdAt: 0,
     };
     const manifest = {

@@ -100,6 +100,23 @@ describe('a WorkloadEntry', () => {
     });
   });
 
+  it('has our tunnel and an identity where its label says so, connected or not', () => {
+    const label = 'networking.istio.io/tunnel: http';
+    for (const found of [
+      workload(entry(`{ address: 10.9.9.9, serviceAccount: vm, labels: { ${label} } }`)),
+      workload(entry('{ address: 10.9.9.9, serviceAccount: vm }', `, labels: { ${label} }`)),
+    ]) {
+      expect(found).toMatchObject({
+        protocol: 'HBONE',
+        identity: 'spiffe://cluster.local/ns/shop/sa/vm',
+        tunnel: null,
+      });
+    }
+    expect(workload(entry('{ address: 10.9.9.9, labels: { networking.istio.io/tunnel: none } }'))?.protocol).toBe(
+      'NONE',
+    );
+  });
+
   it('gives way to the connected sidecar of the same address and account', () => {
     const workloads = [workloadOf('vm-1', { serviceAccount: 'vm', addresses: ['10.9.9.9'] })];
     const snapshot = build(entry('{ address: 10.9.9.9, serviceAccount: vm }'), { workloads });

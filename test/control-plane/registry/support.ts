@@ -1,3 +1,4 @@
+import { DEFAULTS } from '../../../control-plane/config.ts';
 import type { RegisteredWorkload } from '../../../control-plane/registry/registrations.ts';
 import type { RegistryInputs } from '../../../control-plane/registry/snapshot.ts';
 import { readManifests } from '../../../control-plane/source/manifest-file.ts';
@@ -6,14 +7,7 @@ import type { JsonObject, Manifest } from '../../../policy/types.ts';
 
 export const SETTINGS: RegistryInputs = {
   trustDomain: 'cluster.local',
-  settings: {
-    trustDomainAliases: [],
-    rootNamespace: 'istio-system',
-    outboundTrafficPolicy: 'ALLOW_ANY',
-    defaultAction: 'ALLOW',
-    pathNormalization: 'BASE',
-    extensionProviders: [],
-  },
+  settings: DEFAULTS.mesh,
   manifests: [],
   workloads: [],
   roots: ['root'],

@@ -73,6 +73,7 @@ function certificates(options: Partial<CertificatesOptions> = {}) {
         return { namespace: 'shop', serviceAccount: 'orders', labels: {} };
       },
     },
+    renewsByCertificate: () => true,
     isRevoked: () => false,
     bindLabels: () => {},
     limits: { byAddress: new RateLimit(100, 100), byIdentity: new RateLimit(100, 100) },
@@ -102,7 +103,9 @@ describe('the proof of an identity', () => {
   });
 
   it('is not a certificate alone where a token is needed each time', async () => {
-    const { ask, issued } = certificates({ renewsByCertificate: ({ spiffeId: { uri } }) => uri.endsWith('/sa/vm') });
+    const { ask, issued } = certificates({
+      renewsByCertificate: ({ spiffeId: { uri } }, address) => uri.endsWith('/sa/vm') && address === '10.0.0.7',
+    });
     await expect(ask(callerOf({ judge: () => peerOf('orders') }))).rejects.toMatchObject({ reason: 'token-needed' });
     expect(await ask(callerOf({ judge: () => peerOf('vm') }))).toBe(200);
     expect(issued).toEqual(['shop/vm']);

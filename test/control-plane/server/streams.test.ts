@@ -4,7 +4,8 @@ import https from 'node:https';
 import { connect } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { LIMITS } from '../../../mesh/push.ts';
-import { eventually, TestPlane, TestSidecar } from '../support.ts';
+import { eventually } from '../../support/eventually.ts';
+import { TestPlane, TestSidecar } from '../support.ts';
 
 let plane: TestPlane;
 beforeEach(async () => {
@@ -154,9 +155,9 @@ it('a stream ends with a goodbye that asks for renewal when its certificate expi
   const brief = await TestPlane.start({ settings: 'certificates: { ttl: 2s, minTtl: 1s }' });
   try {
     const stream = await (await TestSidecar.join(brief, 'orders')).stream('orders-1');
-    await eventually('the goodbye', () => stream.goodbye);
+    await eventually(() => stream.goodbye, { what: 'the goodbye' });
     expect(stream.goodbye).toMatchObject({ renew: true });
-    await eventually('the end', () => stream.ended);
+    await eventually(() => stream.ended, { what: 'the end' });
   } finally {
     await brief.stop();
   }

@@ -1,4 +1,4 @@
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { fetchFacts } from '../../../cli/check/fetch.ts';
 import { labelsOf } from '../../../cli/check/pods.ts';
 import { runChecks } from '../../../cli/check/run.ts';
@@ -7,8 +7,6 @@ import { clusterTests } from '../../support/kubelet/cluster-tests.ts';
 import { MeshCluster, SYSTEM } from '../../support/kubelet/mesh-cluster.ts';
 import { namespace, onlyClient, SHOP, service, serviceAccount } from '../../support/kubelet/shop.ts';
 import { metaOf } from '../../support/kubernetes/objects.ts';
-
-vi.setConfig({ testTimeout: 120_000 });
 
 clusterTests('postern check', () => {
   test('finds nothing to mend in a mesh that runs, and finds what is broken in it', async () => {

@@ -1,13 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../../support/eventually.ts';
 import type { AppPod } from '../../support/kubelet/app-pod.ts';
 import { clusterTests } from '../../support/kubelet/cluster-tests.ts';
 import { MeshCluster } from '../../support/kubelet/mesh-cluster.ts';
 import { namespace, SHOP, service, serviceAccount } from '../../support/kubelet/shop.ts';
 import { nameOf, objectsAt, textAt } from '../../support/kubernetes/objects.ts';
-
-vi.setConfig({ testTimeout: 90_000, hookTimeout: 120_000 });
 
 const SERVER = 'http://server.shop';
 const POD = { apiVersion: 'v1', kind: 'Pod' };
@@ -33,8 +31,8 @@ clusterTests('a cluster that knows no native sidecars', () => {
   test('the sidecar is the first of the ordinary containers, and ready before the application starts', async () => {
     const pod = mesh.cluster.direct.get(POD, SHOP, 'client-1') ?? undefined;
     expect(objectsAt(pod, 'spec', 'containers').map((one) => textAt(one, 'name'))).toEqual(['postern-proxy', 'app']);
-    const { status, body } = await client.get(`${SERVER}/`);
-    expect(status).toBe(200);
+    // Its sidecar may hear of the server's endpoint a moment after the kubelet has.
+    const { body } = await client.until(`${SERVER}/`, 200);
     expect(body).toContain('sa/client');
   });
 
@@ -46,6 +44,7 @@ clusterTests('a cluster that knows no native sidecars', () => {
   test('an application that ends may call others until its end, and its callers notice nothing', async () => {
     const load = client.load(`${SERVER}/`);
     await mesh.app(SHOP, 'server-2', { serviceAccount: 'server' });
+    await client.untilAnsweredBy(`${SERVER}/`, 'server-2');
     await mesh.remove(SHOP, 'server-1');
     expect((await load.stop()).failures).toEqual([]);
     // Its sidecar has been told to end while the application goes on for seconds.

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { eventually } from '../../support/eventually.ts';
 import type { AppPod } from '../../support/kubelet/app-pod.ts';
 import { clusterTests } from '../../support/kubelet/cluster-tests.ts';
@@ -16,8 +16,6 @@ import {
   strict,
 } from '../../support/kubelet/shop.ts';
 import { at, nameOf, objectsAt, textAt } from '../../support/kubernetes/objects.ts';
-
-vi.setConfig({ testTimeout: 90_000, hookTimeout: 120_000 });
 
 const SERVER = 'http://server.shop';
 const POD = { apiVersion: 'v1', kind: 'Pod' };
@@ -102,7 +100,7 @@ clusterTests('a mesh in a cluster', () => {
     await mesh.apply(onlyClient('told', '/told', { app: 'server' }));
     const event = await eventually(
       () => objects('events.k8s.io/v1', 'Event', SHOP).find((one) => textAt(one, 'regarding', 'name') === 'told'),
-      { what: 'an Event on the policy', timeoutMs: 40_000 },
+      { what: 'an Event on the policy' },
     );
     expect(textAt(event, 'reason')).toBe('PolicyEnforced');
     expect(textAt(event, 'note')).toBe('in force at all 2 sidecars that it selects');
@@ -159,7 +157,7 @@ clusterTests('a mesh in a cluster', () => {
     );
     expect([condition.type, condition.status]).toEqual(['Accepted', 'True']);
     await mesh.delete('Revocation', '', 'other');
-    await other.until(`${SERVER}/`, 200, 40_000);
+    await other.until(`${SERVER}/`, 200);
   });
 
   test('a pod that runs to its end does end, with its sidecar', async () => {
@@ -171,6 +169,7 @@ clusterTests('a mesh in a cluster', () => {
     const load = client.load(`${SERVER}/`);
     const plain = outsider.load(`${SERVER}/`);
     await mesh.app(SHOP, 'server-3', { serviceAccount: 'server' });
+    await client.untilAnsweredBy(`${SERVER}/`, 'server-3');
     for (const name of ['server-1', 'server-2']) await mesh.remove(SHOP, name);
     const [meshed, unmeshed] = await Promise.all([load.stop(), plain.stop()]);
     expect([meshed.failures, unmeshed.failures]).toEqual([[], []]);

@@ -3,9 +3,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { KubernetesError } from '../../../kubernetes/api/errors.ts';
 import { TYPES } from '../../../kubernetes/api/resource-types.ts';
+import { servedVersion } from '../../../kubernetes/api/served-version.ts';
 import { Informer } from '../../../kubernetes/informer/informer.ts';
 import type { InformerOptions } from '../../../kubernetes/informer/options.ts';
-import { servedVersion } from '../../../kubernetes/informer/served-version.ts';
 import type { ObjectChange } from '../../../kubernetes/informer/store.ts';
 import type { JsonObject } from '../../../policy/types.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -71,7 +71,7 @@ describe('an informer', () => {
   test('has all objects once it is synced, and follows them from there', async () => {
     put('a');
     put('b');
-    await make().whenSynced(5_000);
+    await make().whenSynced(60_000);
     expect(names()).toBe('shop/a shop/b');
     await watching();
     put('c');
@@ -84,7 +84,7 @@ describe('an informer', () => {
 
   test('tells nothing of a change that does not concern its reader, and keeps the object’s identity', async () => {
     put('a', { app: 'x' });
-    await make().whenSynced(5_000);
+    await make().whenSynced(60_000);
     await watching();
     const before = informer.objects.get('shop/a');
     put('a', { app: 'x' });
@@ -95,14 +95,14 @@ describe('an informer', () => {
   test('forgets an object that is no longer of interest', async () => {
     put('a');
     put('b', { hidden: 'true' });
-    await make().whenSynced(5_000);
+    await make().whenSynced(60_000);
     await watching();
     put('a', { hidden: 'true' });
     expect(told()).toEqual(['+shop/a', '-shop/a']);
   });
 
   test('goes on after the end of a watch from the last version that it heard of, bookmarks included', async () => {
-    await make().whenSynced(5_000);
+    await make().whenSynced(60_000);
     await watching();
     put('a');
     cluster.version = 500;
@@ -118,7 +118,7 @@ describe('an informer', () => {
   });
 
   test('misses nothing that happens while it is not watching', async () => {
-    await make().whenSynced(5_000);
+    await make().whenSynced(60_000);
     await watching();
     cluster.watchFailure = gone();
     cluster.endWatches(gone());
@@ -134,7 +134,7 @@ describe('an informer', () => {
     put('a');
     put('b', { v: '1' });
     put('c');
-    await make().whenSynced(5_000);
+    await make().whenSynced(60_000);
     await watching();
     const kept = informer.objects.get('shop/c');
     cluster.watchFailure = gone();
@@ -151,7 +151,7 @@ describe('an informer', () => {
   });
 
   test('lists anew where an event says that the version is too old', async () => {
-    await make().whenSynced(5_000);
+    await make().whenSynced(60_000);
     await watching();
     cluster.endWatches(new KubernetesError('Expired', 410, 'too old'));
     await watching();
@@ -160,7 +160,7 @@ describe('an informer', () => {
 
   test('lists anew where the server does not know its version at all, as after a restored backup', async () => {
     put('a');
-    await make().whenSynced(5_000);
+    await make().whenSynced(60_000);
     await watching();
     cluster.watchFailure = new KubernetesError('Timeout', 504, 'Too large resource version');
     cluster.endWatches();
@@ -171,7 +171,7 @@ describe('an informer', () => {
   test('never shows a moment of emptiness while a list comes page by page, nor any of one that fails', async () => {
     cluster.pageSize = 1;
     for (const name of ['a', 'b', 'c']) put(name);
-    await make().whenSynced(5_000);
+    await make().whenSynced(60_000);
     await watching();
     const seen = new Set<number>();
     const timer = setInterval(() => seen.add(informer.objects.size), 0);
@@ -192,7 +192,7 @@ describe('an informer', () => {
   });
 
   test('makes a watch anew that is silent for too long, without a fault', async () => {
-    await make({ timings: { staleMs: 20 } }).whenSynced(5_000);
+    await make({ timings: { staleMs: 20 } }).whenSynced(60_000);
     await eventually(() => cluster.watchedFrom.length >= 3, { what: 'three watches' });
     expect(cluster.watches).toBeLessThanOrEqual(1);
     expect(informer.fault).toBeNull();
@@ -201,7 +201,7 @@ describe('an informer', () => {
   test('does not hurry where the server ends watches at once', async () => {
     cluster.endsAtOnce = true;
     const slow = { leastWatchMs: 100, backoffMs: 60_000, backoffMaxMs: 60_000 };
-    await make({ timings: slow }).whenSynced(5_000);
+    await make({ timings: slow }).whenSynced(60_000);
     await sleep(300);
     expect(cluster.watchedFrom).toHaveLength(1);
   });
@@ -210,7 +210,7 @@ describe('an informer', () => {
     const failing = (): void => {
       throw new Error('reader');
     };
-    await make({ onChange: failing }).whenSynced(5_000);
+    await make({ onChange: failing }).whenSynced(60_000);
     await watching();
     put('a');
     put('b');
@@ -218,7 +218,7 @@ describe('an informer', () => {
   });
 
   test('ends its watch when it is stopped', async () => {
-    await make().whenSynced(5_000);
+    await make().whenSynced(60_000);
     await watching();
     await informer.stop();
     expect(cluster.watches).toBe(0);
@@ -229,7 +229,7 @@ describe('a server that is away', () => {
   test('leaves what was heard in force, and is a fault until it answers', async () => {
     const faults: (string | null)[] = [];
     put('a');
-    await make({ onFault: (fault) => faults.push(fault?.reason ?? null) }).whenSynced(5_000);
+    await make({ onFault: (fault) => faults.push(fault?.reason ?? null) }).whenSynced(60_000);
     await watching();
     cluster.failure = gone();
     cluster.endWatches(gone());
@@ -243,7 +243,7 @@ describe('a server that is away', () => {
 
   test('that only drops connections is none', async () => {
     const faults: unknown[] = [];
-    await make({ onFault: (fault) => faults.push(fault) }).whenSynced(5_000);
+    await make({ onFault: (fault) => faults.push(fault) }).whenSynced(60_000);
     for (let i = 0; i < 3; i++) {
       await watching();
       cluster.endWatches(gone());
@@ -261,7 +261,7 @@ describe('a server that is away', () => {
     });
     put('a');
     cluster.failure = null;
-    await informer.whenSynced(5_000);
+    await informer.whenSynced(60_000);
     expect(names()).toBe('shop/a');
   });
 
@@ -288,7 +288,7 @@ describe('the time of the last contact', () => {
     make();
     expect(informer.lastContact).toBeNull();
     const before = Date.now();
-    await informer.whenSynced(5_000);
+    await informer.whenSynced(60_000);
     const listed = informer.lastContact ?? 0;
     expect(listed).toBeGreaterThanOrEqual(before - 1);
     await watching();
@@ -311,7 +311,7 @@ describe('a kind that the server does not have', () => {
 
   test('counts as empty, and is found when it comes', async () => {
     cluster.missing.add(v1 ?? '').add(v1beta1 ?? '');
-    await make({ type, locate }).whenSynced(5_000);
+    await make({ type, locate }).whenSynced(60_000);
     expect(informer).toMatchObject({ absent: true, fault: null });
     cluster.missing.clear();
     cluster.put(type, 'shop', 'a');
@@ -333,14 +333,14 @@ describe('a kind that the server does not have', () => {
   test('in the best version is read in the next', async () => {
     cluster.missing.add(v1 ?? '');
     cluster.put(type, 'shop', 'a');
-    await make({ type, locate }).whenSynced(5_000);
+    await make({ type, locate }).whenSynced(60_000);
     expect(informer.type.version).toBe('v1beta1');
     expect(names()).toBe('shop/a');
   });
 
   test('any more keeps its objects until that has lasted, since a server that starts may not know its kinds yet', async () => {
     cluster.put(type, 'shop', 'a');
-    await make({ type, locate, timings: { absentSettleMs: 500 } }).whenSynced(5_000);
+    await make({ type, locate, timings: { absentSettleMs: 500 } }).whenSynced(60_000);
     await watching();
     const since = performance.now();
     cluster.missing.add(v1 ?? '').add(v1beta1 ?? '');

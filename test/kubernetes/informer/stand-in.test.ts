@@ -100,7 +100,7 @@ async function churn(rounds: number): Promise<void> {
 describe('against an API server, an informer', () => {
   test('is synced with what is there, and follows every change', async () => {
     put('a');
-    await follow().whenSynced(10_000);
+    await follow().whenSynced(60_000);
     expect(agrees()).toBe(true);
     await churn(100);
     await converges();
@@ -108,7 +108,7 @@ describe('against an API server, an informer', () => {
   });
 
   test('misses nothing where watches end all the time, and does not list again', async () => {
-    await follow(undefined, { timings: { leastWatchMs: 20 } }).whenSynced(10_000);
+    await follow(undefined, { timings: { leastWatchMs: 20 } }).whenSynced(60_000);
     await watching();
     cluster.endWatchesEvery(60);
     await churn(400);
@@ -119,7 +119,7 @@ describe('against an API server, an informer', () => {
 
   test.each(['status', 'event'] as const)('lists again where history was compacted, told so as %s', async (goneAs) => {
     put('kept');
-    await follow().whenSynced(10_000);
+    await follow().whenSynced(60_000);
     await watching();
     await churn(40);
     cluster.compact({ goneAs, openWatches: true });
@@ -137,7 +137,7 @@ describe('against an API server, an informer', () => {
       // Between the first page and the second, once.
       if (verb === 'list' && resource === TYPE.plural && ++pages === 2) cluster.compact();
     });
-    await follow().whenSynced(20_000);
+    await follow().whenSynced(60_000);
     off();
     expect(pages).toBeGreaterThanOrEqual(5);
     expect(informer?.objects.size).toBe(stored().size);
@@ -146,7 +146,7 @@ describe('against an API server, an informer', () => {
 
   test('keeps what it has while the server is away, and hears what it missed when it is back', async () => {
     for (const name of ['a', 'b', 'c']) put(name);
-    await follow().whenSynced(10_000);
+    await follow().whenSynced(60_000);
     await watching();
     const before = new Map(informer?.objects);
     await cluster.stop();
@@ -163,7 +163,7 @@ describe('against an API server, an informer', () => {
 
   test('notices a server that hangs with its connections open, and one that comes back to life', async () => {
     put('a');
-    await follow(undefined, { timings: { staleMs: 300 }, requestMs: 200 }).whenSynced(10_000);
+    await follow(undefined, { timings: { staleMs: 300 }, requestMs: 200 }).whenSynced(60_000);
     await watching();
     cluster.pause();
     put('b');
@@ -171,14 +171,15 @@ describe('against an API server, an informer', () => {
     const contact = informer?.lastContact ?? 0;
     cluster.resume();
     await converges();
-    expect(informer?.fault).toBeNull();
-    expect(informer?.lastContact).toBeGreaterThan(contact);
+    // Its deadlines are so short that a slow machine may miss one now and then.
+    const isWell = (): boolean => informer?.fault === null && (informer.lastContact ?? 0) > contact;
+    await eventually(isWell, { what: 'contact without a fault' });
   });
 
   test('bears a slow server', async () => {
     cluster.delay(150);
     put('a');
-    await follow().whenSynced(10_000);
+    await follow().whenSynced(60_000);
     await churn(40);
     await converges();
     expect(informer?.fault).toBeNull();
@@ -188,7 +189,7 @@ describe('against an API server, an informer', () => {
     const mine = ({ resource }: { readonly resource: string }): boolean => resource === TYPE.plural;
     for (const status of [500, 429, 503, 0, 504, 410]) cluster.failNext(mine, status, 2);
     put('a');
-    await follow().whenSynced(20_000);
+    await follow().whenSynced(60_000);
     cluster.endWatchesEvery(40);
     for (const status of [500, 0, 429, 410, 504]) {
       cluster.failNext(mine, status, 1);
@@ -198,7 +199,7 @@ describe('against an API server, an informer', () => {
   });
 
   test('knows by bookmarks that what it has is up to date', async () => {
-    await follow().whenSynced(10_000);
+    await follow().whenSynced(60_000);
     const synced = informer?.lastContact ?? 0;
     await eventually(() => (informer?.lastContact ?? 0) > synced, { what: 'a bookmark' });
   });
@@ -236,7 +237,7 @@ describe('with a service account, an informer', () => {
   test('goes on over a change of its token, whenever it comes', async () => {
     allow();
     issue(600);
-    await follow(connect()).whenSynced(10_000);
+    await follow(connect()).whenSynced(60_000);
     await watching();
     // The old one is over, and the new one lies there: one answer 401 has it read.
     cluster.skewClock(700_000);
@@ -256,7 +257,7 @@ describe('with a service account, an informer', () => {
   test('says so when its token is over, and goes on with the next', async () => {
     allow();
     issue(600);
-    await follow(connect()).whenSynced(10_000);
+    await follow(connect()).whenSynced(60_000);
     await watching();
     cluster.skewClock(700_000);
     cluster.endWatchesEvery(50);
@@ -274,7 +275,7 @@ describe('with a service account, an informer', () => {
     expect(informer?.fault?.message).toMatch(/may not list and watch configmaps.*ClusterRole.*"configmaps".*reader/);
     put('a');
     allow();
-    await informer?.whenSynced(10_000);
+    await informer?.whenSynced(60_000);
     await converges();
   });
 });

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { INJECTION_DEFAULTS } from '../../../kubernetes/injection/types.ts';
 import type { JsonObject } from '../../../policy/types.ts';
 import { annotated, at, container, errorsOf, injected, podOf, podWith, run } from './support.ts';
 
@@ -71,9 +72,14 @@ describe('an injected pod', () => {
     expect(JSON.stringify(at(pod, 'spec', 'volumes'))).not.toContain('emptyDir');
     expect(at(pod, 'spec', 'volumes', 0, 'projected', 'sources', 0, 'serviceAccountToken')).toEqual({
       audience: 'postern',
-      expirationSeconds: 3600,
+      expirationSeconds: 43_200,
       path: 'token',
     });
+  });
+
+  test('asks for tokens that the kubelet makes anew in time by an API server whose clock is two hours ahead', () => {
+    // pkg/kubelet/token: with a fifth of its life left, by the node's clock.
+    expect(0.2 * INJECTION_DEFAULTS.tokenSeconds).toBeGreaterThan(2 * 3600);
   });
 
   test('runs the redirection with the flags of its annotations', () => {

@@ -51,12 +51,14 @@ afterEach(() => Promise.all(elections.map((election) => election.stop())));
 
 describe('an election', () => {
   test('makes one of several the leader, and writes it down', async () => {
-    for (const who of ['a', 'b', 'c']) candidate(who);
+    // So long that no renewal comes too late.
+    const long = { ...timings, leaseMs: 60_000, renewDeadlineMs: 30_000 };
+    for (const who of ['a', 'b', 'c']) candidate(who, { timings: long });
     await eventually(() => leaders() === 1, { what: 'one leader' });
     const [first] = terms;
     await sleep(200);
     expect(terms).toHaveLength(1);
-    expect(server.spec).toMatchObject({ holderIdentity: first?.who, leaseDurationSeconds: 2, leaseTransitions: 0 });
+    expect(server.spec).toMatchObject({ holderIdentity: first?.who, leaseDurationSeconds: 60, leaseTransitions: 0 });
     // Kubernetes takes nothing but six digits.
     for (const name of ['acquireTime', 'renewTime']) {
       expect(server.spec[name]).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/);
@@ -64,8 +66,22 @@ describe('an election', () => {
     expect(elections.every(({ holder }) => holder === null || holder === first?.who)).toBe(true);
   });
 
+  test('goes to another at once also where the leader’s last renewal was still on its way when it stopped', async () => {
+    const leader = candidate('a');
+    await elected(leader);
+    const [client] = clients;
+    if (client === undefined) throw new Error('there is one');
+    const { writes } = server;
+    // Stored, and never answered.
+    client.after = () => new Promise(() => {});
+    await eventually(() => server.writes > writes, { what: 'a renewal' });
+    client.after = async () => {};
+    await leader.stop();
+    expect(server.spec).toMatchObject({ holderIdentity: '' });
+  });
+
   test('goes to another at once when the leader stops, who counts the change', async () => {
-    const long = { ...timings, leaseMs: 3_600_000 };
+    const long = { ...timings, leaseMs: 3_600_000, renewDeadlineMs: 1_800_000 };
     const first = candidate('a', { timings: long });
     await elected(first);
     const second = candidate('b', { timings: long });

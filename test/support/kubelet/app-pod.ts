@@ -26,7 +26,7 @@ export class AppPod {
   }
 
   /** Waits until a request is answered so. */
-  async until(url: string, status: number, timeoutMs = 20_000): Promise<GetResult> {
+  async until(url: string, status: number, timeoutMs = 60_000): Promise<GetResult> {
     let last: GetResult | null = null;
     const check = async (): Promise<GetResult | false> => {
       last = await this.get(url, 5_000);
@@ -37,6 +37,15 @@ export class AppPod {
         throw new Error(`${url} is answered ${JSON.stringify(last)}, not ${status}`, { cause: error });
       },
     );
+  }
+
+  /** Waits until this pod has answered a request: from then on the caller's sidecar knows it. */
+  async untilAnsweredBy(url: string, pod: string): Promise<void> {
+    const isAnswered = async (): Promise<boolean> => {
+      const { status, body } = await this.get(url);
+      return status === 200 && (JSON.parse(body) as { pod: string }).pod === pod;
+    };
+    await eventually(isAnswered, { what: `an answer of ${pod}` });
   }
 
   /** Requests without pause until `stop`. */
@@ -67,7 +76,6 @@ export class AppPod {
     const found = async (): Promise<string> =>
       eventually(() => stdout.find((line) => line.startsWith(start)), {
         what: `${type} of the application in ${this.pod.key}`,
-        timeoutMs: 30_000,
         everyMs: 5,
       });
     const ended = exited.then(() => {

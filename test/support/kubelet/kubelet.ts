@@ -117,7 +117,8 @@ export class Kubelet {
       pod: scheduled,
       host,
       directory: join(directory, uidOf(pod)),
-      hosts: () => hostsFile(namespace, { name, address: host.ipv4 }, direct.list(SERVICE), direct.list(SLICE)),
+      hosts: () =>
+        hostsFile(namespace, { name, addresses: [host.ipv4, host.ipv6] }, direct.list(SERVICE), direct.list(SLICE)),
     });
     this.#pods.set(key, runner);
     runner.start().catch((error: unknown) => {

@@ -12,6 +12,7 @@ import { at, nameOf, objectsAt, textAt } from '../kubernetes/objects.ts';
 import { AppPod } from './app-pod.ts';
 import { REPOSITORY } from './container-plan.ts';
 import { Kubelet } from './kubelet.ts';
+import { Machine, type MachineOptions } from './machine.ts';
 import { NODE_ADDRESS, NodeNetwork } from './node-network.ts';
 
 export interface MeshClusterOptions {
@@ -37,6 +38,7 @@ const PATHS: { readonly [kind: string]: string } = {
   ServiceAccount: '/api/v1/namespaces/{}/serviceaccounts',
   AuthorizationPolicy: '/apis/security.istio.io/v1/namespaces/{}/authorizationpolicies',
   PeerAuthentication: '/apis/security.istio.io/v1/namespaces/{}/peerauthentications',
+  WorkloadEntry: '/apis/networking.istio.io/v1/namespaces/{}/workloadentries',
   Revocation: '/apis/postern.dev/v1/revocations',
   MeshConfig: '/apis/postern.dev/v1/meshconfigs',
 };
@@ -176,6 +178,12 @@ export class MeshCluster {
     await this.create(appPod(namespace, name, options));
     await this.ready(`${namespace}/${name}`);
     return this.appPod(namespace, name);
+  }
+
+  /** A host of the node's network that is no pod. Ended by `stop`. */
+  async machine(options: Omit<MachineOptions, 'host' | 'directory'>): Promise<Machine> {
+    const host = await this.#network.addPod();
+    return new Machine({ ...options, host, directory: join(this.directory, `machine-${options.name}`) });
   }
 
   appPod(namespace: string, name: string): AppPod {

@@ -7,6 +7,8 @@ import { Child, finish } from '../child.ts';
 /** The node's own address: of the bridge to which its pods are tied. */
 export const NODE_ADDRESS = '10.77.0.1';
 export const SERVICE_NETWORK = '10.96.0.0/16';
+export const SERVICE_NETWORK_6 = 'fd00:10:96::/112';
+const NODE_ADDRESS_6 = 'fd77::1';
 
 /**
  * The network of a node: a namespace for each pod, and this very process in the namespace of the bridge between them. What the test does, it does from
@@ -40,6 +42,9 @@ export class NodeNetwork {
       await command(['sh', '-c', 'for file in /proc/sys/net/ipv4/conf/*/send_redirects; do echo 0 >"$file"; done']);
       // Anywhere: the address is translated before the packet leaves.
       await command(['ip', 'route', 'add', SERVICE_NETWORK, 'dev', 'br0']);
+      await command(['ip', '-6', 'route', 'add', SERVICE_NETWORK_6, 'dev', 'br0']);
+      // Whoever forwards asks for neighbours by a link-local address.
+      await command(['ip', '-6', 'addr', 'add', 'fe80::1/64', 'dev', 'br0', 'nodad']);
       return node;
     } catch (error) {
       await node.destroy();
@@ -47,12 +52,18 @@ export class NodeNetwork {
     }
   }
 
+  /** For a pod, or whatever else is on the network. */
   async addPod(): Promise<Host> {
     this.#count++;
     const host = await this.#network.addHost(`pod-${this.#count}`);
     const ip = ['ip', '-n', host.namespace];
     await command([...ip, 'route', 'replace', NODE_ADDRESS, 'dev', 'eth0', 'scope', 'link', 'src', host.ipv4]);
     await command([...ip, 'route', 'del', '10.77.0.0/24']);
+    // A node of IPv6 cannot be kept from telling pods that they are neighbours: they must not listen.
+    const deaf = 'for file in /proc/sys/net/ipv6/conf/*/accept_redirects; do echo 0 >"$file"; done';
+    await command(['ip', 'netns', 'exec', host.namespace, 'sh', '-c', deaf]);
+    await command([...ip, '-6', 'route', 'replace', NODE_ADDRESS_6, 'dev', 'eth0', 'src', host.ipv6]);
+    await command([...ip, '-6', 'route', 'del', 'fd77::/64', 'dev', 'eth0']);
     return host;
   }
 

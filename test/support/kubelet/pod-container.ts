@@ -41,6 +41,7 @@ export class PodContainer {
   #ready = false;
   #stopping = false;
   readonly #over = Promise.withResolvers<number>();
+  readonly #startedOnce = Promise.withResolvers<void>();
   /** Of all processes, one after the other. */
   readonly lines: string[] = [];
 
@@ -77,7 +78,10 @@ export class PodContainer {
 
   #isOver = false;
 
-  /** Resolves when the process runs, its start hook has ended, and, for `untilStarted`, its startup probe has succeeded. */
+  /**
+   * Resolves when the process runs, its start hook has ended, and, for `untilStarted`, its startup probe has succeeded: that of a later process where this
+   * one ends before.
+   */
   async start(untilStarted: boolean): Promise<void> {
     if (this.#stopping) return this.#finish();
     const { host, plan, root, spec } = this.#options;
@@ -89,8 +93,8 @@ export class PodContainer {
     );
     const hook = at(spec, 'lifecycle', 'postStart');
     if (hook !== undefined) await this.#hook(hook);
-    const probing = this.#probe(process);
-    if (untilStarted) await probing;
+    void this.#probe(process);
+    if (untilStarted) await Promise.race([this.#startedOnce.promise, this.over]);
   }
 
   /** As the kubelet: the hook, then whoever has to end earlier, then the signal, all within the time. */
@@ -183,7 +187,7 @@ export class PodContainer {
     if (code !== 0) this.lines.push(`hook ${argv.join(' ')} ended with ${code}: ${stdout}${stderr}`);
   }
 
-  /** Resolves when it has started, by its startup probe; goes on with the others as long as the process runs. */
+  /** Of this process as long as it runs: the startup probe, then the others. */
   async #probe(process: ContainerProcess): Promise<void> {
     const { spec } = this.#options;
     const [startup, readiness, liveness] = ['startupProbe', 'readinessProbe', 'livenessProbe'].map((one) =>
@@ -193,6 +197,7 @@ export class PodContainer {
     if (startup !== undefined) await this.#startup(process, startup, runs);
     if (!runs()) return;
     this.#started = true;
+    this.#startedOnce.resolve();
     this.#ready = readiness === undefined;
     this.#options.onChange();
     if (readiness !== undefined) {

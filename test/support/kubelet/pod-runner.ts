@@ -120,6 +120,10 @@ export class PodRunner {
     this.#volumes.renewTokens();
   }
 
+  spoilTokens(how: 'empty' | 'missing' | null): void {
+    this.#volumes.spoilTokens(how);
+  }
+
   /** Ends it in good order; resolves when nothing of it runs. The signal comes at once where the time is 0. */
   terminate(graceSeconds: number): Promise<void> {
     this.#ending ??= this.#terminate(graceSeconds * 1000);

@@ -1,13 +1,32 @@
-import { chmodSync, chownSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
 import type { JsonObject } from '../../../policy/types.ts';
 import type { StandInCluster } from '../kubernetes/cluster.ts';
 import { at, nameOf, namespaceOf, objectsAt, textAt } from '../kubernetes/objects.ts';
 import { fieldOf } from './environment.ts';
 
-/** When tokens are made anew: after this part of their life, as the kubelet does. */
+/**
+ * When tokens are made anew: after this part of their life, as the kubelet does (pkg/kubelet/token): by the node's clock, and by the expiry that the
+ * API server has written by its own. One that always looks expired is made anew each time.
+ */
 const REFRESH = 0.8;
+/** Upstream looks at a pod's volumes about every minute. */
+const SYNC_MS = 1_000;
 const API_ACCESS = 'kube-api-access';
+/** In every namespace of a cluster; this stand-in has no controller for it. */
+const API_CA = 'kube-root-ca.crt';
 export const API_ACCESS_PATH = '/var/run/secrets/kubernetes.io/serviceaccount';
 
 /** Null where something that the volume needs is not there yet. */
@@ -24,6 +43,7 @@ export class Volumes {
   readonly #pod: JsonObject;
   readonly #directory: string;
   readonly #tokens = new Map<string, HeldToken>();
+  #spoilt: 'empty' | 'missing' | null = null;
 
   constructor(cluster: StandInCluster, pod: JsonObject, directory: string) {
     this.#cluster = cluster;
@@ -47,6 +67,12 @@ export class Volumes {
     this.refresh();
   }
 
+  /** Tokens for the mesh (any audience but the API server's) as a kubelet in trouble leaves them; null: in order again. */
+  spoilTokens(how: 'empty' | 'missing' | null): void {
+    this.#spoilt = how;
+    this.refresh();
+  }
+
   #refreshOne(volume: JsonObject): boolean {
     const path = this.pathOf(textAt(volume, 'name'));
     if (at(volume, 'emptyDir') !== undefined) {
@@ -56,7 +82,7 @@ export class Volumes {
     const content = this.#contentOf(volume);
     if (content === null) return false;
     const mode = Number(at(volume, 'projected', 'defaultMode') ?? at(volume, 'configMap', 'defaultMode') ?? 0o644);
-    for (const [file, text] of content) replace(join(path, file), text, mode);
+    writeAtomically(path, content, mode);
     return true;
   }
 
@@ -80,9 +106,13 @@ export class Volumes {
     const token = at(source, 'serviceAccountToken');
     if (token !== undefined) {
       const seconds = Number(at(token, 'expirationSeconds') ?? 3600);
-      return new Map([[textAt(token, 'path'), this.#token(volume, textAt(token, 'audience'), seconds)]]);
+      const audience = textAt(token, 'audience');
+      if (this.#spoilt === 'missing' && audience !== '') return new Map();
+      const text = this.#spoilt === 'empty' && audience !== '' ? '' : this.#token(volume, audience, seconds);
+      return new Map([[textAt(token, 'path'), text]]);
     }
     const configMap = at(source, 'configMap');
+    if (textAt(configMap, 'name') === API_CA) return new Map([['ca.crt', this.#cluster.ca]]);
     if (configMap !== undefined) return this.#configMap(textAt(configMap, 'name'), configMap);
     const items = objectsAt(source, 'downwardAPI', 'items');
     return new Map(
@@ -103,24 +133,24 @@ export class Volumes {
   #token(volume: string, audience: string, seconds: number): string {
     const held = this.#tokens.get(volume);
     if (held !== undefined && Date.now() < held.refreshAt) return held.token;
-    const { token } = this.#cluster.tokens.issue({
+    const { token, expiresAt } = this.#cluster.tokens.issue({
       namespace: namespaceOf(this.#pod),
       serviceAccount: textAt(this.#pod, 'spec', 'serviceAccountName') || 'default',
       audiences: audience === '' ? [] : [audience],
       seconds,
       pod: nameOf(this.#pod),
     });
-    this.#tokens.set(volume, { token, refreshAt: Date.now() + seconds * 1000 * REFRESH });
+    const due = expiresAt - seconds * 1000 * (1 - REFRESH);
+    this.#tokens.set(volume, { token, refreshAt: Math.max(due, Date.now() + SYNC_MS) });
     return token;
   }
 
   /** What the admission of service accounts mounts into every container. */
   #apiAccess(): JsonObject {
-    const ca = join(this.pathOf(API_ACCESS), 'ca.crt');
-    replace(ca, this.#cluster.ca, 0o644);
     const namespace = { path: 'namespace', fieldRef: { fieldPath: 'metadata.namespace' } };
     const sources = [
       { serviceAccountToken: { path: 'token', expirationSeconds: 3607 } },
+      { configMap: { name: API_CA } },
       { downwardAPI: { items: [namespace] } },
     ];
     return { name: API_ACCESS, projected: { sources } };
@@ -148,14 +178,31 @@ export interface Mount {
   readonly readOnly: boolean;
 }
 
-/** In one go: whoever reads sees the old or the new, in the same directory. */
-function replace(path: string, text: string, mode: number): void {
-  try {
-    if (readFileSync(path, 'utf8') === text) return;
-  } catch {
-    mkdirSync(dirname(path), { recursive: true });
+/**
+ * As the kubelet writes such volumes (pkg/volume/util/atomic_writer.go): a new directory for each content, a symbolic link `..data` to it that is
+ * replaced by a rename, and files that are links through `..data`.
+ */
+function writeAtomically(directory: string, content: ReadonlyMap<string, string>, mode: number): void {
+  const data = join(directory, '..data');
+  const before = existsSync(data) ? readlinkSync(data) : null;
+  const names = before === null ? [] : readdirSync(join(directory, before));
+  const same = (name: string): boolean => readFileSync(join(data, name), 'utf8') === content.get(name);
+  if (before !== null && names.length === content.size && names.every(same)) return;
+  mkdirSync(directory, { recursive: true });
+  const next = `..${new Date().toISOString().replaceAll(/[-:TZ]/g, '_')}${count++}`;
+  mkdirSync(join(directory, next));
+  for (const [name, text] of content) {
+    const path = join(directory, next, name);
+    writeFileSync(path, text);
+    chmodSync(path, mode);
   }
-  writeFileSync(`${path}.new`, text);
-  chmodSync(`${path}.new`, mode);
-  renameSync(`${path}.new`, path);
+  symlinkSync(next, `${data}_tmp`);
+  renameSync(`${data}_tmp`, data);
+  for (const name of content.keys()) {
+    if (!names.includes(name)) symlinkSync(join('..data', name), join(directory, name));
+  }
+  for (const name of names) if (!content.has(name)) rmSync(join(directory, name));
+  if (before !== null) rmSync(join(directory, before), { recursive: true });
 }
+
+let count = 0;

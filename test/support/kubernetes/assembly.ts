@@ -38,6 +38,8 @@ export interface StandInOptions {
     readonly endpointSlices?: boolean;
     readonly garbage?: boolean;
   };
+  /** Milliseconds by which the server's clock is ahead from the start; default 0. See `StandInCluster.skewClock`. */
+  readonly skewMs?: number;
   /** Milliseconds between bookmarks; default 1000, upstream a minute. */
   readonly bookmarkMs?: number;
   /** Changes of each kind that a watch can go back; default 20,000. */
@@ -78,10 +80,11 @@ export function assemble(options: StandInOptions): ClusterParts {
   if (namespaces) new Namespaces(store, direct);
   if (endpointSlices) new EndpointSlices(store, direct);
   if (garbage) new GarbageCollector(store, direct);
-  const skew = { value: 0 };
+  const skew = { value: options.skewMs ?? 0 };
+  const now = (): number => Date.now() + skew.value;
   const goneAs: { value: 'status' | 'event' } = { value: 'event' };
   const faults = new Faults();
-  const tokens = new ServiceAccountTokens(store, () => Date.now() + skew.value);
+  const tokens = new ServiceAccountTokens(store, now);
   const authentication = new Authentication(tokens);
   const rbac = new Rbac(store);
   const lists = new Lists(store);
@@ -91,7 +94,7 @@ export function assemble(options: StandInOptions): ClusterParts {
     isPaused: () => faults.isPaused,
   });
   const services: ServiceTargets = new Map(Object.entries(options.services ?? {}));
-  const writes = new Writes(store, addresses, new AdmissionWebhooks(store, types, services));
+  const writes = new Writes(store, addresses, new AdmissionWebhooks(store, types, services), now);
   const reviews = new Reviews({ authentication, rbac, tokens, store });
   const resources = new ResourceRequests({ store, lists, watches, writes, reviews, rbac });
   const discovery = new Discovery(types, options.version ?? { major: 1, minor: 32 });

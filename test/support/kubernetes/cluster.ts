@@ -124,7 +124,7 @@ export class StandInCluster {
     if (options.openWatches === true) this.#parts.watches.expire();
   }
 
-  /** Milliseconds by which the server's clock is ahead of the real one, where tokens are issued and checked. */
+  /** Milliseconds by which the server's clock is ahead of the real one: tokens are issued and checked by it, objects created and deleted. */
   skewClock(ms: number): void {
     this.#parts.skew.value = ms;
   }

@@ -9,6 +9,12 @@ import type { Store } from './store.ts';
 export const API_AUDIENCE = 'https://kubernetes.default.svc.cluster.local';
 const ISSUER = API_AUDIENCE;
 
+/**
+ * What `--service-account-extend-token-expiration`, on by default, does for the tokens by which pods reach the API server: those of exactly this life
+ * are good for a year, so that clients that never read theirs again go on; the kubelet still makes them anew as if they were not.
+ */
+const EXTENDED = { asked: 3607, given: 365 * 86_400 } as const;
+
 /** Seconds for which a token outlives the deletion timestamp of what it is bound to, as upstream has it. */
 const DELETION_LEEWAY = 60;
 
@@ -52,7 +58,7 @@ export class ServiceAccountTokens {
       .digest('base64url');
   }
 
-  /** @throws Error where the account or the pod does not exist. */
+  /** `expiresAt`: what the answer to a TokenRequest says, milliseconds. @throws Error where the account or the pod does not exist. */
   issue(request: TokenRequest): { readonly token: string; readonly expiresAt: number } {
     const { namespace, serviceAccount, seconds } = request;
     const account = this.#store.get('/serviceaccounts', namespace, serviceAccount);
@@ -61,9 +67,10 @@ export class ServiceAccountTokens {
     if (request.pod !== undefined && pod === null) throw new Error(`there is no pod ${namespace}/${request.pod}`);
     const issued = Math.floor(this.#now() / 1000);
     const from = seconds < 0 ? issued + seconds - 1 : issued;
+    const isExtended = seconds === EXTENDED.asked && pod !== null && request.audiences.length === 0;
     const claims = {
       aud: request.audiences.length === 0 ? [API_AUDIENCE] : request.audiences,
-      exp: issued + seconds,
+      exp: issued + (isExtended ? EXTENDED.given : seconds),
       iat: from,
       nbf: from,
       iss: ISSUER,
@@ -73,6 +80,7 @@ export class ServiceAccountTokens {
         namespace,
         serviceaccount: { name: serviceAccount, uid: uidOf(account.object) },
         ...(pod === null ? {} : { pod: { name: pod.name, uid: uidOf(pod.object) } }),
+        ...(isExtended ? { warnafter: issued + seconds } : {}),
       },
     };
     const body = `${encode({ alg: 'ES256', kid: this.#keyId, typ: 'JWT' })}.${encode(claims)}`;

@@ -43,9 +43,12 @@ export class Writes {
   readonly #store: Store;
   readonly #addresses: ServiceAddresses;
   readonly #admission: Admission;
+  readonly #now: () => number;
 
-  constructor(store: Store, addresses: ServiceAddresses, admission: Admission) {
+  /** @param now The server's clock, Unix time in milliseconds. */
+  constructor(store: Store, addresses: ServiceAddresses, admission: Admission, now: () => number) {
     this.#store = store;
+    this.#now = now;
     this.#addresses = addresses;
     this.#admission = admission;
   }
@@ -67,7 +70,7 @@ export class Writes {
     const wanted = type.subresources.includes('status') ? withFields(named, { status: undefined }) : named;
     const bare = withMeta(wanted, {
       uid: newUid(),
-      creationTimestamp: timestamp(),
+      creationTimestamp: timestamp(this.#now()),
       deletionTimestamp: undefined,
       deletionGracePeriodSeconds: undefined,
       generation: 1,
@@ -131,7 +134,7 @@ export class Writes {
     const known = Number(at(object, 'metadata', 'deletionGracePeriodSeconds') ?? Number.POSITIVE_INFINITY);
     if (isDeleting(object) && grace >= known) return { object, gone: false };
     const marked = withMeta(object, {
-      deletionTimestamp: timestamp(Date.now() + grace * 1000),
+      deletionTimestamp: timestamp(this.#now() + grace * 1000),
       deletionGracePeriodSeconds: grace,
       generation: Number(at(object, 'metadata', 'generation') ?? 1) + 1,
     });

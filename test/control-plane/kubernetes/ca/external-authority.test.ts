@@ -10,7 +10,7 @@ import { endsInRoot } from '../../../../mesh/x509/certificate.ts';
 import { HOUR, newCsr, ORDERS, START } from '../../ca/support.ts';
 import { memoryLog } from '../support.ts';
 import { type ForeignCa, foreignCa, tlsSecret } from './foreign-ca.ts';
-import { Bell, MAX_TTL, newCluster, roundOf, SLACK, STATE } from './support.ts';
+import { Bell, MAX_TTL, newCluster, openReplica, roundOf, SECRET, SLACK, STATE } from './support.ts';
 
 const EXTERNAL = 'Secret postern-system/external-ca';
 const DAY = 24 * HOUR;
@@ -248,5 +248,77 @@ describe('an external CA that is in use', () => {
       code: 'ERR_CA_EXTERNAL',
       message: expect.stringContaining('isCA'),
     });
+  });
+});
+
+describe('a mesh that had a CA of its own and moves to an external one', () => {
+  /** The leader of the old kind has run, and is gone. */
+  async function moved() {
+    const cluster = newCluster();
+    const own = await openReplica(cluster.objects, cluster.clock);
+    await own.round();
+    const [ownRoot = ''] = own.authority.roots;
+    own.authority.close();
+    const external = foreignCa(null);
+    cluster.objects.put(EXTERNAL, secretOf(external));
+    return { ...cluster, ownRoot, external };
+  }
+
+  it('has its own root issue, for sidecars and servers, until every sidecar trusts the external one', async () => {
+    const { ownRoot, external, ...cluster } = await moved();
+    const leader = await open(cluster);
+    await leader.round();
+    expect(leader.authority.roots.map(print)).toEqual([ownRoot, external.pem].map(print));
+    const { chain } = leader.authority.issueServer({ spiffeId: 'spiffe://cluster.local/ns/postern-system/sa/x' });
+    expect(endsInRoot(chain, ownRoot)).toBe(true);
+    expect(leader.issuesUnder({ ...external, pem: ownRoot })).toBe(true);
+    leader.sidecars.answer = { connected: 1, missing: [] };
+    await leader.round();
+    await leader.round();
+    expect(leader.issuesUnder(external)).toBe(true);
+    expect(leader.authority.roots.map(print)).toEqual([external.pem, ownRoot].map(print));
+    // One that starts now does not ask for the old key any more.
+    cluster.objects.calls.length = 0;
+    const late = await open(cluster, { leads: false });
+    expect(late.issuesUnder(external)).toBe(true);
+    expect(cluster.objects.calls).not.toContain(`get ${SECRET}`);
+  });
+
+  it.each<[string, (cluster: ReturnType<typeof newCluster>) => void]>([
+    ['is gone', ({ objects }) => objects.put(SECRET, null)],
+    [
+      'may not be read',
+      ({ objects }) => {
+        objects.before = (_, key) => {
+          if (key === SECRET) throw new KubernetesError('Forbidden', 403, 'secrets "postern-ca" is forbidden');
+        };
+      },
+    ],
+    [
+      'is damaged',
+      ({ objects }) => objects.put(SECRET, { apiVersion: 'v1', kind: 'Secret', data: { 'state.json': '' } }),
+    ],
+  ])('says what follows where its own Secret %s', async (_, spoil) => {
+    const { ownRoot, ...cluster } = await moved();
+    spoil(cluster);
+    const { authority, log } = await open(cluster);
+    expect(() => authority.issueWorkload({ csr: newCsr(), ...ORDERS })).toThrow(
+      expect.objectContaining({ code: 'ERR_CA_WAITING' }),
+    );
+    expect(JSON.stringify(log.lines)).toMatch(/no certificates until the external root may issue/);
+    expect(authority.roots.map(print)).toContain(print(ownRoot));
+  });
+
+  it('does not go back by itself: a control plane with the old settings refuses to start', async () => {
+    const { ...cluster } = await moved();
+    const leader = await open(cluster);
+    leader.sidecars.answer = { connected: 1, missing: [] };
+    for (let round = 0; round < 3; round++) await leader.round();
+    await expect(openReplica(cluster.objects, cluster.clock)).rejects.toEqual(
+      expect.objectContaining({
+        code: 'ERR_CA_REPLACED',
+        message: expect.stringMatching(/postern-ca-state .*externalSecret.*delete that ConfigMap/s),
+      }),
+    );
   });
 });

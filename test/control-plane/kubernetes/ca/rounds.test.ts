@@ -1,12 +1,16 @@
 import { expect, it, onTestFinished } from 'vitest';
 import { Rounds } from '../../../../control-plane/kubernetes/ca/rounds.ts';
+import { Complaints } from '../../../../control-plane/kubernetes/complaints.ts';
 import { eventually } from '../../../support/eventually.ts';
+import { memoryLog } from '../support.ts';
+import { Bell } from './support.ts';
 
 function setUp(round: () => Promise<void>, everyMs = 3_600_000) {
-  const errors: unknown[] = [];
-  const rounds = new Rounds({ round, everyMs, onError: (error) => errors.push(error) });
+  const log = memoryLog();
+  const bell = new Bell();
+  const rounds = new Rounds({ round, everyMs, watches: [bell], complaints: new Complaints(log) });
   onTestFinished(() => rounds.stop());
-  return { rounds, errors };
+  return { rounds, bell, log };
 }
 
 it('runs one thing at a time: rounds, and work that must not run beside them', async () => {
@@ -42,18 +46,36 @@ it('meets requests that come before a round has begun with one round, and those 
   expect(count).toBe(2);
 });
 
-it('goes on in time after a round that failed, and ends when it is stopped', async () => {
+it('goes on in time after a round that failed, complains once and says when it is over; and ends when it is stopped', async () => {
   let count = 0;
-  const { rounds, errors } = setUp(async () => {
+  const { rounds, log } = setUp(async () => {
     count += 1;
-    throw new Error('failed');
+    if (count < 3) throw new Error('it is away');
   }, 1);
   rounds.start();
-  await eventually(() => count >= 3, { what: 'three rounds' });
-  expect(errors.length).toBeGreaterThanOrEqual(2);
+  await eventually(() => log.lines.length >= 2, { what: 'a round that succeeded' });
+  expect(log.lines).toEqual([
+    { level: 'warn', text: 'the CA could not be confirmed by the API server: it is away' },
+    { level: 'info', text: 'the API server confirms the CA again' },
+  ]);
   rounds.stop();
   const before = count;
   rounds.ring();
   await rounds.exclusive(async () => {});
   expect(count).toBeLessThanOrEqual(before + 1);
+});
+
+it('hears of a change by a watch, until it is stopped', async () => {
+  let count = 0;
+  const { rounds, bell } = setUp(async () => {
+    count += 1;
+  });
+  rounds.start();
+  bell.ring();
+  await rounds.exclusive(async () => {});
+  expect(count).toBe(1);
+  rounds.stop();
+  bell.ring();
+  await rounds.exclusive(async () => {});
+  expect(count).toBe(1);
 });

@@ -41,10 +41,11 @@ export async function openReplica(
   const authority = await SecretAuthority.open({
     api: objects,
     namespace: 'postern-system',
+    secret: 'postern-ca',
     trustDomain: 'cluster.local',
     clock: clock.read,
     term: () => term.signal,
-    watch: bell,
+    watches: [bell],
     log,
     pollMs: 3_600_000,
     slackMs: SLACK,

@@ -1,12 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { addressSet } from '../../../../control-plane/addresses.ts';
 import { PodAdmission } from '../../../../control-plane/kubernetes/identity/pod-admission.ts';
+import { MachineAdmission } from '../../../../control-plane/kubernetes/joining/machine-admission.ts';
 import type { WorkloadAdmission } from '../../../../control-plane/platform.ts';
-import { JoinTokenAdmission } from '../../../../control-plane/server/join-token-admission.ts';
 import { KubernetesError } from '../../../../kubernetes/api/errors.ts';
 import type { WorkloadRegistration } from '../../../../mesh/push.ts';
 import { spiffeId } from '../../../../mesh/spiffe-id.ts';
+import type { Manifest } from '../../../../policy/types.ts';
+import { podOf } from '../../registry/support.ts';
+import { entryOf, machinesOf, ADDRESS as VM_ADDRESS } from '../joining/support.ts';
 import { ADDRESS, FakePods, type PodShape, podObject } from './support.ts';
 
 const IDENTITY = spiffeId('cluster.local', 'shop', 'orders');
@@ -21,10 +23,13 @@ const WORKLOAD: WorkloadRegistration = {
 };
 const refusal = (status: number, reason: string) => expect.objectContaining({ status, reason });
 
-function setUp(options: { readonly pod?: Partial<PodShape> | null; readonly fallback?: WorkloadAdmission } = {}) {
+function setUp(options: { readonly pod?: Partial<PodShape> | null; readonly machines?: WorkloadAdmission } = {}) {
   const pods = new FakePods();
   pods.stored = options.pod === null ? [] : [podObject(options.pod ?? {})];
-  const admission = new PodAdmission({ pods: pods.lookup(), fallback: options.fallback ?? null });
+  const admission = new PodAdmission({
+    pods: pods.lookup(),
+    machines: options.machines ?? new MachineAdmission(machinesOf(() => [])),
+  });
   const admit = (workload: Partial<WorkloadRegistration> = {}, peerAddress = ADDRESS, identity = IDENTITY) =>
     admission.admit({ ...WORKLOAD, ...workload }, { identity, peerAddress });
   return { admit, pods };
@@ -36,7 +41,7 @@ describe('a pod that registers', () => {
     const claims = { labels: { app: 'payments' }, ports: { http: 1 }, addresses: [ADDRESS] };
     expect(await admit({ ...claims, tunnel: { address: ADDRESS, port: 15008 } })).toEqual({
       identity: IDENTITY.uri,
-      isPod: true,
+      isDeclared: true,
       podUid: 'uid-1',
       workload: {
         ...WORKLOAD,
@@ -54,7 +59,7 @@ describe('a pod that registers', () => {
   it.each<[string, Partial<WorkloadRegistration>, string]>([
     ['another service account', { serviceAccount: 'admin' }, 'identity-mismatch'],
     ['another namespace', { namespace: 'other' }, 'identity-mismatch'],
-    ['a name that no pod has', { name: 'orders-2' }, 'pod-mismatch'],
+    ['a name that no pod has', { name: 'orders-2' }, 'entry-mismatch'],
     ['an address that is not its own', { addresses: [ADDRESS, '10.0.0.8'] }, 'address-not-allowed'],
     ['a tunnel elsewhere', { tunnel: { address: '10.0.0.8', port: 15008 } }, 'address-not-allowed'],
     ['a tunnel on another port', { tunnel: { address: ADDRESS, port: 8080 } }, 'address-not-allowed'],
@@ -118,34 +123,58 @@ describe('a pod that registers', () => {
   });
 });
 
-describe('a machine outside the cluster', () => {
-  const bound = { app: 'legacy' };
-  const fallback = (labels: readonly { readonly [key: string]: string }[] | null): WorkloadAdmission =>
-    new JoinTokenAdmission({
-      store: { labelsOf: () => labels },
-      trustedAddresses: addressSet([]) ?? expect.unreachable(),
-      requireLabels: true,
-    });
+describe('a machine outside of the cluster', () => {
+  const machine = (...manifests: readonly Manifest[]) => new MachineAdmission(machinesOf(() => manifests));
+  const identity = spiffeId('cluster.local', 'shop', 'legacy');
+  const vm = { name: 'vm-1', serviceAccount: 'legacy', labels: { app: 'payments' }, ports: { http: 1 } };
 
-  it('registers under a name that no pod has, with the labels of its join token', async () => {
-    const { admit } = setUp({ pod: null, fallback: fallback([bound]) });
-    expect((await admit({ name: 'vm-1', labels: bound }, '192.0.2.1')).workload).toMatchObject({
-      name: 'vm-1',
-      labels: bound,
-      addresses: ['192.0.2.1'],
+  it('is known by what its WorkloadEntry says, whatever its sidecar says', async () => {
+    const { admit } = setUp({ machines: machine(entryOf()) });
+    const claim = { ...vm, addresses: [VM_ADDRESS], tunnel: { address: VM_ADDRESS, port: 15008 } };
+    expect(await admit(claim, VM_ADDRESS, identity)).toEqual({
+      identity: identity.uri,
+      isDeclared: true,
+      workload: {
+        ...WORKLOAD,
+        name: 'vm-1',
+        serviceAccount: 'legacy',
+        labels: { app: 'legacy', 'networking.istio.io/tunnel': 'http' },
+        addresses: [VM_ADDRESS],
+        ports: { http: 8080 },
+      },
     });
-    await expect(admit({ name: 'vm-1', labels: { app: 'payments' } })).rejects.toEqual(refusal(403, 'label-mismatch'));
   });
 
-  it('is not what a pod can pose as, whose identity no join token with labels was made for', async () => {
-    const { admit } = setUp({ fallback: fallback(null) });
-    await expect(admit({ name: 'ghost', labels: { app: 'payments' } })).rejects.toEqual(refusal(403, 'label-mismatch'));
+  it.each<[string, Partial<WorkloadRegistration>, string, string]>([
+    ['of another account', { serviceAccount: 'admin' }, VM_ADDRESS, 'identity-mismatch'],
+    ['of a name that no entry has', { name: 'vm-2' }, VM_ADDRESS, 'entry-mismatch'],
+    ['at another address', {}, '192.0.2.9', 'address-not-allowed'],
+    ['with another address', { addresses: [VM_ADDRESS, '10.0.0.8'] }, VM_ADDRESS, 'address-not-allowed'],
+    ['with a tunnel elsewhere', { tunnel: { address: '10.0.0.8', port: 15008 } }, VM_ADDRESS, 'address-not-allowed'],
+    ['with a tunnel on another port', { tunnel: { address: VM_ADDRESS, port: 1 } }, VM_ADDRESS, 'address-not-allowed'],
+  ])('is refused %s', async (_, claim, peer, reason) => {
+    const { admit } = setUp({ machines: machine(entryOf()) });
+    await expect(admit({ ...vm, ...claim }, peer, identity)).rejects.toEqual(refusal(403, reason));
   });
 
-  it('is not asked about where there is a pod of the name, or where that cannot be found out', async () => {
-    const { admit, pods } = setUp({ pod: { addresses: ['10.0.0.8'] }, fallback: fallback([{}]) });
-    await expect(admit()).rejects.toEqual(refusal(403, 'address-not-allowed'));
+  it('is not what a pod can pose as by the name of an entry of its own account', async () => {
+    const { admit } = setUp({ machines: machine(entryOf({ serviceAccount: 'orders' })) });
+    await expect(admit({ name: 'vm-1' })).rejects.toEqual(refusal(403, 'address-not-allowed'));
+  });
+
+  it('is not asked about where there is a pod of the name', async () => {
+    const machines = machine(entryOf({ name: 'orders-1', serviceAccount: 'orders' }));
+    const { admit } = setUp({ machines, pod: { addresses: ['10.0.0.8'] } });
+    await expect(admit({}, VM_ADDRESS)).rejects.toEqual(refusal(403, 'address-not-allowed'));
+  });
+
+  it('is let in while the API server is away, as far as no pod of its name is known', async () => {
+    const entry = entryOf({ name: 'orders-1', serviceAccount: 'orders' });
+    const known: Manifest[] = [entry];
+    const { admit, pods } = setUp({ machines: new MachineAdmission(machinesOf(() => [...known])) });
     pods.fault = new KubernetesError('Unreachable', 0, 'no answer');
-    await expect(admit()).rejects.toEqual(refusal(503, 'pod-unknown'));
+    expect((await admit({}, VM_ADDRESS)).workload.addresses).toEqual([VM_ADDRESS]);
+    known.push(podOf('orders-1', ['10.0.0.9']));
+    await expect(admit({}, VM_ADDRESS)).rejects.toEqual(refusal(503, 'pod-unknown'));
   });
 });

@@ -200,6 +200,15 @@ describe('while the API server is away', () => {
     expect(log.lines).toHaveLength(1);
   });
 
+  it('so it is while the API server, its clock being another, takes the token of the control plane itself for expired', async () => {
+    const { redeem, log } = newTokens(() => {
+      throw new KubernetesError('Unauthorized', 401, 'POST tokenreviews was refused');
+    });
+    expect(await redeem({ peer: peerOf() })).toEqual(proven);
+    await expect(redeem()).rejects.toEqual(refusal(503, 'token-unverified'));
+    expect(JSON.stringify(log.lines)).toMatch(/own service account token.*clock/);
+  });
+
   it.each<[string, (tokens: ReturnType<typeof newTokens>) => Promise<unknown>]>([
     ['no certificate', ({ redeem }) => redeem()],
     ['a certificate of another identity', ({ redeem }) => redeem({ peer: peerOf('admin') })],

@@ -18,7 +18,7 @@ let cluster: FakeCluster;
 let source: KubernetesSource;
 let changes: SourceChange[];
 
-const make = (syncTimeoutMs = 5_000): KubernetesSource => {
+const make = (syncTimeoutMs = 60_000): KubernetesSource => {
   source = new KubernetesSource({ api: cluster, log: silentLog, timings, syncTimeoutMs });
   return source;
 };

@@ -191,7 +191,7 @@ describe('with what an installation may do, an election', () => {
         lead: (term) =>
           new Promise((resolve) => term.signal.addEventListener('abort', () => resolve(), { once: true })),
         log: silentLog,
-        timings: { leaseMs: 2_000, renewDeadlineMs: 1_000, retryMs: 50, settleMs: 1_000 },
+        timings: { leaseMs: 60_000, renewDeadlineMs: 30_000, retryMs: 50, settleMs: 1_000 },
       });
       election.start();
       return election;

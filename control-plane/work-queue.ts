@@ -3,7 +3,7 @@
  *
  * ALWAYS: a member waits in the queue at most once, however often it is added; added while it runs, it runs once more afterwards.
  */
-export class PushQueue<T> {
+export class WorkQueue<T> {
   readonly #concurrency: number;
   readonly #work: (member: T) => Promise<void>;
   readonly #waiting = new Set<T>();
@@ -32,7 +32,7 @@ export class PushQueue<T> {
       this.#running.add(member);
       void this.#work(member).finally(() => {
         this.#running.delete(member);
-        // Leaves the loop in between, so that a push to thousands does not hold up accepting and acknowledging.
+        // Leaves the loop in between, so that work for thousands does not hold up accepting and acknowledging.
         setImmediate(() => this.#next());
       });
     }

@@ -1,5 +1,5 @@
-import { groupVersionOf } from '../api/paths.ts';
-import type { KubernetesApi, ResourceType } from '../api/types.ts';
+import { groupVersionOf } from './paths.ts';
+import type { KubernetesApi, ResourceType } from './types.ts';
 
 /**
  * The first of the versions in which the server has the kind of `type`; null: in none of them. An object is the same in each version, so that any will
