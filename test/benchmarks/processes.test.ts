@@ -6,6 +6,7 @@ import { parseCpuList } from '../../benchmarks/lib/cores.ts';
 import { freePort } from '../../benchmarks/lib/ports.ts';
 import { Processes } from '../../benchmarks/lib/processes.ts';
 import { locate } from '../../benchmarks/lib/tools.ts';
+import { eventually } from '../support/eventually.ts';
 
 const setpriv = locate('setpriv');
 const taskset = locate('taskset');
@@ -42,7 +43,7 @@ describe.skipIf(setpriv === null || taskset === null)('processes of the benchmar
 
   test('have the PID of the command itself, on its core', async () => {
     const running = processes.start(shell('exec sleep 60'));
-    await expect.poll(() => readFileSync(`/proc/${running.pid}/comm`, 'utf8')).toBe('sleep\n');
+    await eventually(() => readFileSync(`/proc/${running.pid}/comm`, 'utf8') === 'sleep\n', { what: 'the command' });
     const status = readFileSync(`/proc/${running.pid}/status`, 'utf8');
     expect(status).toMatch(new RegExp(`^Cpus_allowed_list:\\s*${core}$`, 'm'));
   });
@@ -81,7 +82,7 @@ describe.skipIf(setpriv === null || taskset === null)('processes of the benchmar
   test('append their stdout to the file that was named', async () => {
     const stdout = join(directory, 'stdout');
     processes.start({ ...shell('echo line; exec sleep 60'), stdout });
-    await expect.poll(() => readFileSync(stdout, 'utf8')).toBe('line\n');
+    await eventually(() => readFileSync(stdout, 'utf8') === 'line\n', { what: 'the line' });
   });
 });
 

@@ -2,12 +2,10 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { App, Client, echoApp, isAllowed, ping, type TcpAddress } from '../support/apps.ts';
 import { eventually } from '../support/eventually.ts';
 import { Mesh, serviceManifest } from '../support/mesh.ts';
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 90_000 });
 
 const MIB = 1024 * 1024;
 const CHUNK = randomBytes(64 * 1024);
@@ -135,12 +133,12 @@ describe('bytes', () => {
   test('of a large transfer arrive whole and in order at the application', async () => {
     const client = await Client.dial(at('digest'));
     await sendTransfer(client.socket);
-    expect((await client.readToEnd(50_000)).toString()).toBe(digestOfTransfer());
+    expect((await client.readToEnd(150_000)).toString()).toBe(digestOfTransfer());
   });
 
   test('of a large transfer arrive whole and in order at the client', async () => {
     const client = await Client.dial(at('source'));
-    const received = await client.readToEnd(50_000);
+    const received = await client.readToEnd(150_000);
     expect(received.length).toBe(TRANSFER);
     expect(createHash('sha256').update(received).digest('hex')).toBe(digestOfTransfer());
     client.destroy();
@@ -155,7 +153,7 @@ describe('bytes', () => {
             await new Promise<void>((resolve) => client.socket.once('drain', () => resolve()));
         }
         client.end();
-        return (await client.readToEnd(50_000)).toString();
+        return (await client.readToEnd(150_000)).toString();
       }),
     );
     const expected = createHash('sha256');

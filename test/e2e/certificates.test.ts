@@ -7,7 +7,7 @@ import {
 } from 'node:http2';
 import { createServer } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type App, Client, echoApp, isAllowed, type TcpAddress } from '../support/apps.ts';
 import { eventually, within } from '../support/eventually.ts';
 import { FakeSidecar } from '../support/fake-sidecar.ts';
@@ -21,8 +21,6 @@ import {
 } from '../support/forge.ts';
 import { RawHttp2 } from '../support/http2-raw.ts';
 import { Mesh, serviceManifest } from '../support/mesh.ts';
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 90_000 });
 
 const ORDERS = 'orders.shop:8080';
 let app: App;
@@ -103,7 +101,7 @@ describe('a client whose certificate is', () => {
       maxVersion: 'TLSv1.2',
       ALPNProtocols: ['h2'],
     });
-    await expect(within(once(socket, 'secureConnect'), 10_000, 'the handshake')).rejects.toThrow(
+    await expect(within(once(socket, 'secureConnect'), 60_000, 'the handshake')).rejects.toThrow(
       /protocol version|alert|ECONNRESET|disconnected/i,
     );
   });
@@ -212,7 +210,7 @@ describe('a ClientHello that is', () => {
     const client = await Client.dial({ address: mesh.workload('orders').address, port }).catch(() => null);
     if (client !== null) {
       client.write(bytes(await hello()));
-      await client.over(20_000);
+      await client.over();
       client.destroy();
     }
     expect(await isAllowed(orders())).toBe(true);

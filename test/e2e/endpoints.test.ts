@@ -1,14 +1,12 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { createServer as createTlsServer, type Server } from 'node:tls';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { App, Client, echoApp, isAllowed, ping, type TcpAddress } from '../support/apps.ts';
 import { eventually } from '../support/eventually.ts';
 import { FakeSidecar } from '../support/fake-sidecar.ts';
 import { issueLeaf, meshAuthority } from '../support/forge.ts';
 import { Mesh, peerAuthenticationManifest, serviceManifest } from '../support/mesh.ts';
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 90_000 });
 
 const ORDERS = 'orders.shop:8080';
 const LEGACY = 'legacy.shop:9000';
@@ -79,7 +77,6 @@ describe('the endpoints of a service', () => {
     await mesh.startSidecar('orders-2', { newToken: true });
     await eventually(async () => (await answers(10)).two !== undefined, {
       what: 'the second endpoint',
-      timeoutMs: 40_000,
     });
   });
 });

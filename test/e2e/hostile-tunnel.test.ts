@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { App, Client, echoApp, isAllowed, ping } from '../support/apps.ts';
 import { eventually, within } from '../support/eventually.ts';
 import type { Credentials } from '../support/forge.ts';
@@ -15,8 +15,6 @@ import {
   uint32,
 } from '../support/http2-raw.ts';
 import { Mesh, policyManifest, serviceManifest } from '../support/mesh.ts';
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 90_000 });
 
 /*
  * A peer with a real certificate of the mesh, in whose name a policy allows everything, that does what RFC 9113 forbids or what costs it nothing
@@ -37,7 +35,7 @@ const target = (): RawHttp2Target => {
 };
 const connect = (options?: { bare: boolean }): Promise<RawHttp2> => RawHttp2.connect(target(), options);
 const authority = (port = 8080): string => `${mesh.workload('orders').address}:${port}`;
-const over = (client: RawHttp2): Promise<void> => within(client.closed, 20_000, 'the sidecar to end the connection');
+const over = (client: RawHttp2): Promise<void> => within(client.closed, 60_000, 'the sidecar to end the connection');
 
 async function openStream(client: RawHttp2, stream = 1, port = 8080): Promise<void> {
   client.sendConnect(stream, authority(port));

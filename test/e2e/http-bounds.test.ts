@@ -4,14 +4,12 @@ import * as http from 'node:http';
 import * as http2 from 'node:http2';
 import type { Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { privateMemory } from '../../benchmarks/lib/memory.ts';
 import { Client, type TcpAddress } from '../support/apps.ts';
 import { eventually } from '../support/eventually.ts';
 import { ask, type HttpApp, http1App, http2App, readAll } from '../support/http-apps.ts';
 import { Mesh, serviceManifest } from '../support/mesh.ts';
-
-vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 });
 
 const ORDERS = 'orders.shop:8080';
 const ORDERS_H2 = 'orders.shop:8081';

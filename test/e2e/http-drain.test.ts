@@ -1,14 +1,12 @@
 import { once } from 'node:events';
 import * as http from 'node:http';
 import * as http2 from 'node:http2';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import type { TcpAddress } from '../support/apps.ts';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Client, type TcpAddress } from '../support/apps.ts';
 import { eventually, within } from '../support/eventually.ts';
 import { ask, type HttpApp, http1App, http2App, readAll } from '../support/http-apps.ts';
 import { HttpTraffic } from '../support/http-traffic.ts';
 import { Mesh, serviceManifest } from '../support/mesh.ts';
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 90_000 });
 
 const ORDERS = 'orders.shop:8080';
 const ORDERS_H2 = 'orders.shop:8081';
@@ -143,18 +141,29 @@ describe('a sidecar that is asked to stop while a request is under way', () => {
     ["the client's", 'frontend', 'HTTP/2', SLOW_H2, slow2],
   ])('(%s, %s, %s) lets it end, then ends itself', async (_, name, _version, service, begin) => {
     const served = async (): Promise<boolean> => (await ask(at(SLOW), '/')).status === 200;
-    await eventually(served, { what: 'the mesh to work', timeoutMs: 40_000 });
+    await eventually(served, { what: 'the mesh to work' });
     const sidecar = mesh.workload(name);
     const { answer } = begin(at(service));
     const end = await eventually(() => waiting.pop(), { what: 'the application to have the request' });
     sidecar.process.kill('SIGTERM');
     await eventually(async () => !(await sidecar.isReady()), { what: 'not ready' });
+    // It is not ready from the signal on; its data plane drains once the control plane knows, and listens no more then.
+    const door = name === 'frontend' ? at(service) : sidecar.tunnel;
+    const refuses = (): Promise<boolean> =>
+      Client.dial(door).then(
+        (client) => {
+          client.destroy();
+          return false;
+        },
+        (error: NodeJS.ErrnoException) => error.code === 'ECONNREFUSED',
+      );
+    await eventually(refuses, { what: 'a data plane that drains' });
     end('after all');
-    const { status, body, last } = await within(answer, 15_000, 'the answer');
+    const { status, body, last } = await within(answer, 60_000, 'the answer');
     expect({ status, body }).toEqual({ status: 200, body: 'after all' });
     // To the application of the other side nothing has happened.
     expect(last).toBe(name === 'frontend');
-    expect(await within(sidecar.process.exited, 15_000, 'its end')).toEqual({ code: 0, signal: null });
+    expect(await within(sidecar.process.exited, 60_000, 'its end')).toEqual({ code: 0, signal: null });
     await mesh.startSidecar(name, { newToken: true });
   });
 });
@@ -203,7 +212,7 @@ describe('under load', () => {
     for (const name of ['orders-1', 'orders-2', 'caller']) {
       const connected = async (): Promise<boolean> =>
         (await mesh.workload(name).metrics()).sum('postern_control_plane_connected') === 1;
-      await eventually(connected, { what: `${name} to be connected again`, timeoutMs: 40_000 });
+      await eventually(connected, { what: `${name} to be connected again` });
     }
     expect((await traffic.stop()).failures).toEqual([]);
   });

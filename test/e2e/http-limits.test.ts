@@ -1,18 +1,20 @@
 import { once } from 'node:events';
 import * as http from 'node:http';
 import * as http2 from 'node:http2';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Client, type TcpAddress } from '../support/apps.ts';
 import { eventually, within } from '../support/eventually.ts';
 import { ask, type HttpApp, http1App, http2App, readAll } from '../support/http-apps.ts';
 import { Mesh, serviceManifest } from '../support/mesh.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 90_000 });
-
 const ORDERS = 'orders.shop:8080';
 const ORDERS_H2 = 'orders.shop:8081';
 /** Whose sidecar has small limits itself. */
 const TIGHT = 'tight.shop:8082';
+
+/** How long a stream may be idle: far longer than from one drip to the next on a slow machine, and shorter than all of them take. */
+const IDLE_MS = 2_000;
+const DRIP_MS = 100;
 
 /** Answers that are waited for until `release` is called. */
 const held = new Set<() => void>();
@@ -25,13 +27,13 @@ function answer(request: http.IncomingMessage, response: http.ServerResponse): v
   if (request.url === '/held') held.add(() => response.end('at last'));
   else if (request.url === '/stalls') response.write('first');
   else if (request.url === '/drips') {
-    let left = 8;
+    let left = 30;
     const drip = setInterval(() => {
       response.write('.');
       if (--left > 0) return;
       clearInterval(drip);
       response.end();
-    }, 250);
+    }, DRIP_MS);
   } else
     void readAll(request).then(
       ({ length }) => response.end(String(length)),
@@ -93,7 +95,12 @@ beforeAll(async () => {
         name: 'hasty',
         upstreams: [ORDERS, ORDERS_H2],
         config: {
-          http: { headersTimeout: '500ms', keepAliveTimeout: '1s', requestTimeout: '3s', streamIdleTimeout: '1s' },
+          http: {
+            headersTimeout: '500ms',
+            keepAliveTimeout: '2s',
+            requestTimeout: '60s',
+            streamIdleTimeout: `${IDLE_MS}ms`,
+          },
         },
       },
       { name: 'prompt', upstreams: [ORDERS, ORDERS_H2], config: { http: { requestTimeout: '500ms' } } },
@@ -132,7 +139,7 @@ async function get2(target: TcpAddress, path: string): Promise<number> {
   const session = http2.connect(`http://${target.address}:${target.port}`);
   session.on('error', () => undefined);
   const stream = session.request({ ':path': path });
-  const [headers] = (await within(once(stream, 'response'), 20_000, 'a response')) as [http2.IncomingHttpHeaders];
+  const [headers] = (await within(once(stream, 'response'), 60_000, 'a response')) as [http2.IncomingHttpHeaders];
   session.destroy();
   return Number(headers[':status']);
 }
@@ -228,6 +235,6 @@ describe('an application that takes its time', () => {
   });
 
   test('but says something now and then is heard to its end', async () => {
-    expect((await ask(at(ORDERS, 'hasty'), '/drips')).body.toString()).toBe('........');
+    expect((await ask(at(ORDERS, 'hasty'), '/drips')).body.toString()).toBe('.'.repeat(30));
   });
 });

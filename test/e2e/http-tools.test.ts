@@ -2,15 +2,13 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { TcpAddress } from '../support/apps.ts';
 import { eventually } from '../support/eventually.ts';
 import { ask, type HttpApp, http1App, readAll, type Seen, tellWhatYouSaw } from '../support/http-apps.ts';
 import { Mesh, serviceManifest } from '../support/mesh.ts';
 import { Nginx } from '../support/nginx.ts';
 import { runTool, toolTests, urlOf } from '../support/tools.ts';
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 90_000 });
 
 const HTTP1 = 'web.shop:8080';
 const HTTP2 = 'web.shop:8081';

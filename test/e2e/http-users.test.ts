@@ -1,13 +1,11 @@
 import type * as http from 'node:http';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Provider } from '../control-plane/jwks/provider.ts';
 import { type Members, type Signer, signer, token } from '../policy/jwt/forge.ts';
 import type { TcpAddress } from '../support/apps.ts';
 import { eventually } from '../support/eventually.ts';
 import { ask, askWhatYouSaw, type HttpApp, http1App, tellWhatYouSaw } from '../support/http-apps.ts';
 import { Mesh, serviceManifest } from '../support/mesh.ts';
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 90_000 });
 
 const ORDERS = 'orders.shop:8080';
 /** Of a provider that says by itself where its keys are. */
@@ -232,7 +230,7 @@ describe('keys', () => {
     mesh.controlPlane.kill('SIGKILL');
     await mesh.controlPlane.exited;
     // A minute of grace is given, for clocks that differ.
-    const short = userToken({ exp: seconds() - 57 });
+    const short = userToken({ exp: seconds() - 52 });
     expect(await statusOf('/users', bearer(short))).toBe(200);
     expect(await statusOf('/users', bearer(userToken({ sub: 'bob' })))).toBe(200);
     expect(await statusOf('/users', bearer(userToken({}, STRANGER)))).toBe(401);

@@ -1,14 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import * as http from 'node:http';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import { Client, type TcpAddress } from '../support/apps.ts';
 import { eventually } from '../support/eventually.ts';
 import { ask, askWhatYouSaw, type HttpApp, http1App, readAll, tellWhatYouSaw } from '../support/http-apps.ts';
 import { Mesh, policyManifest, serviceManifest } from '../support/mesh.ts';
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 90_000 });
 
 const ORDERS = 'orders.shop:8080';
 const BIG = randomBytes(8 * 1024 * 1024);

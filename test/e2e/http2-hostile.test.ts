@@ -3,15 +3,13 @@ import * as http2 from 'node:http2';
 import { connect as connectTcp } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { privateMemory } from '../../benchmarks/lib/memory.ts';
 import { eventually, within } from '../support/eventually.ts';
 import type { Credentials } from '../support/forge.ts';
 import { type HttpApp, http2App, readAll } from '../support/http-apps.ts';
 import { FLAG, frameBytes, literalHeaders, RawHttp2, settingsPayload, TYPE, uint32 } from '../support/http2-raw.ts';
 import { Mesh, policyManifest, serviceManifest } from '../support/mesh.ts';
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 90_000 });
 
 /*
  * HTTP/2 that costs its sender nothing and a sidecar much: from an application to its own sidecar, and from a peer with a real certificate inside
@@ -24,8 +22,9 @@ const HOSTILE_BYTES = 64 * 1024 * 1024;
 const INITIAL_WINDOW_SIZE = 4;
 
 let app: HttpApp;
-/** Endless responses under way. */
+/** Endless responses under way, and how many pieces they have given to node. */
 let endless = 0;
+let pieces = 0;
 let mesh: Mesh;
 let credentials: Credentials;
 let bystander: http2.ClientHttp2Session;
@@ -44,7 +43,10 @@ function answer(stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHead
   endless++;
   stream.on('close', () => endless--);
   const more = (): void => {
-    while (!stream.destroyed && stream.write(CHUNK));
+    while (!stream.destroyed) {
+      pieces++;
+      if (!stream.write(CHUNK)) break;
+    }
   };
   stream.on('drain', more);
   more();
@@ -73,7 +75,7 @@ async function fromPeer(): Promise<Duplex> {
 
 async function get(session: http2.ClientHttp2Session): Promise<number> {
   const stream = session.request({ ':path': '/' });
-  const [headers] = (await within(once(stream, 'response'), 20_000, 'a response')) as [http2.IncomingHttpHeaders];
+  const [headers] = (await within(once(stream, 'response'), 60_000, 'a response')) as [http2.IncomingHttpHeaders];
   expect((await readAll(stream)).toString()).toBe('ok');
   return Number(headers[':status']);
 }
@@ -183,7 +185,7 @@ describe.each([
   test.each(FLOODS)('a flood of %s ends the connection', async (_name, bytes) => {
     const client = RawHttp2.over(await dial());
     client.write(bytes());
-    await within(client.closed, 20_000, 'the sidecar to end the connection');
+    await within(client.closed, 60_000, 'the sidecar to end the connection');
   });
 
   test('a small block that unpacks into a huge one (HPACK bomb) does not reach the application', async () => {
@@ -204,9 +206,15 @@ describe.each([
     for (let i = 0; i < 50; i++) client.write(request(2 * i + 1, head('/endless')));
     await eventually(() => endless === 50, { what: 'the requests to arrive' });
     // Until the connection that they share between the sidecars is full of what nobody takes: then their time runs, before the bystander's.
-    await sleep(500);
+    let last = -1;
+    const isFull = (): boolean => {
+      const before = last;
+      last = pieces;
+      return last === before;
+    };
+    await eventually(isFull, { what: 'nothing to move any more', everyMs: 500 });
     expect(await get(bystander)).toBe(200);
-    await client.frame(({ type }) => type === TYPE.rstStream, 'a stream to be reset', 20_000);
+    await client.frame(({ type }) => type === TYPE.rstStream, 'a stream to be reset');
     await eventually(() => endless === 0, { what: 'the application to be let go' });
     client.destroy();
   });

@@ -2,13 +2,11 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import * as http2 from 'node:http2';
 import * as grpc from '@grpc/grpc-js';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { TcpAddress } from '../support/apps.ts';
 import { eventually } from '../support/eventually.ts';
 import { type HttpApp, http2App, readAll } from '../support/http-apps.ts';
 import { Mesh, policyManifest, serviceManifest } from '../support/mesh.ts';
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 90_000 });
 
 const ORDERS = 'orders.shop:8080';
 const ECHO = 'echo.shop:9090';

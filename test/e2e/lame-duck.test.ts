@@ -1,15 +1,13 @@
 import { once } from 'node:events';
 import * as http from 'node:http';
 import * as http2 from 'node:http2';
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type App, Client, echoApp, ping, type TcpAddress } from '../support/apps.ts';
 import { eventually, within } from '../support/eventually.ts';
 import { ask, type HttpApp, http1App, http2App, readAll } from '../support/http-apps.ts';
 import { HttpTraffic } from '../support/http-traffic.ts';
 import { Mesh, serviceManifest } from '../support/mesh.ts';
 import type { Sidecar } from '../support/sidecar.ts';
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 90_000 });
 
 const ORDERS = 'orders.shop:8080';
 const ORDERS_H2 = 'orders.shop:8081';
@@ -139,7 +137,7 @@ class Peer {
     const options = { cert, key, ca: mesh.roots(), checkServerIdentity: () => undefined };
     const session = http2.connect(`https://${address}:${port}`, options);
     const peer = new Peer(session);
-    await within(once(session, 'connect'), 10_000, 'the tunnel');
+    await within(once(session, 'connect'), 60_000, 'the tunnel');
     return peer;
   }
 
@@ -153,7 +151,7 @@ class Peer {
   async status(): Promise<number> {
     const stream = this.session.request({ ':path': '/' });
     stream.on('error', () => undefined);
-    const [headers] = (await within(once(stream.resume(), 'response'), 10_000, 'the answer')) as [
+    const [headers] = (await within(once(stream.resume(), 'response'), 60_000, 'the answer')) as [
       http2.IncomingHttpHeaders,
     ];
     return Number(headers[':status']);
@@ -163,7 +161,7 @@ class Peer {
     const authority = `${mesh.workload('orders').address}:${port}`;
     const stream = this.session.request({ ':method': 'CONNECT', ':authority': authority }, { endStream: false });
     stream.on('error', () => undefined);
-    const [headers] = (await within(once(stream, 'response'), 10_000, 'the answer to CONNECT')) as [
+    const [headers] = (await within(once(stream, 'response'), 60_000, 'the answer to CONNECT')) as [
       http2.IncomingHttpHeaders,
     ];
     expect(headers[':status']).toBe(200);
@@ -190,7 +188,7 @@ describe('while inbound drains', () => {
     const traffic = new HttpTraffic(upstream(ORDERS), { http2: upstream(ORDERS_H2) });
     const more = async (count: number): Promise<void> => {
       const { requests } = traffic;
-      await eventually(() => traffic.requests > requests + count, { what: 'traffic', timeoutMs: 40_000 });
+      await eventually(() => traffic.requests > requests + count, { what: 'traffic' });
     };
     await more(200);
     await drainInbound(orders);
@@ -215,7 +213,7 @@ describe('while inbound drains', () => {
     await drainInbound(orders);
     await eventually(() => before.goaway, { what: 'GOAWAY' });
     expect(await before.get(underWay, true)).toBe(true);
-    await within(idleEnds, 10_000, 'the end of the idle connection');
+    await within(idleEnds, 60_000, 'the end of the idle connection');
     bytes.write('still');
     expect(String((await once(bytes, 'data'))[0])).toBe('still');
     const after = await Peer.connect(orders);
@@ -273,6 +271,6 @@ describe('a sidecar that is asked to stop and keeps outbound', () => {
     expect((await ask(upstream(ORDERS), '/')).status).toBe(200);
     mine.end();
     theirs.end();
-    expect(await within(orders.process.exited, 20_000, 'its end')).toEqual({ code: 0, signal: null });
+    expect(await within(orders.process.exited, 60_000, 'its end')).toEqual({ code: 0, signal: null });
   });
 });

@@ -1,12 +1,13 @@
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { App, Client, echoApp, isAllowed, ping, type TcpAddress } from '../support/apps.ts';
 import { eventually } from '../support/eventually.ts';
 import { Mesh, serviceManifest } from '../support/mesh.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 90_000 });
-
 const ORDERS = 'orders.shop:8080';
-const SILENT = 'orders.shop:8081';
+const SILENT = 'brief.shop:8081';
+const CHATTY = 'brief.shop:8082';
+/** Of the sidecar of `brief` alone: whoever is idle in the other tests may be so for as long as a slow machine takes. */
+const IDLE_MS = 3_000;
 let echo: App;
 let silent: App;
 let mesh: Mesh;
@@ -15,30 +16,32 @@ const from = (caller: string, service = ORDERS): TcpAddress => mesh.workload(cal
 beforeAll(async () => {
   echo = await echoApp();
   silent = await App.start((socket) => socket.resume());
-  const service = JSON.parse(serviceManifest('orders', 8080)) as { spec: { ports: object[] } };
-  service.spec.ports = [
-    { name: 'tcp-echo', port: 8080 },
+  const brief = JSON.parse(serviceManifest('brief', 8081)) as { spec: { ports: object[] } };
+  brief.spec.ports = [
     { name: 'tcp-silent', port: 8081 },
+    { name: 'tcp-echo', port: 8082 },
   ];
   mesh = await Mesh.start({
-    manifests: { 'orders.yaml': JSON.stringify(service) },
+    manifests: { 'orders.yaml': serviceManifest('orders', 8080), 'brief.yaml': JSON.stringify(brief) },
     workloads: [
+      { name: 'orders', expose: [{ port: 8080, application: echo }] },
       {
-        name: 'orders',
+        name: 'brief',
         expose: [
-          { port: 8080, application: echo },
           { port: 8081, application: silent },
+          { port: 8082, application: echo },
         ],
-        config: { limits: { idleTimeout: '1s' } },
+        config: { limits: { idleTimeout: `${IDLE_MS}ms` } },
       },
       { name: 'poor', upstreams: [ORDERS], descriptors: 100 },
       { name: 'limited', upstreams: [ORDERS], config: { limits: { maxConnections: 20 } } },
-      { name: 'caller', upstreams: [ORDERS, SILENT] },
+      { name: 'caller', upstreams: [ORDERS, SILENT, CHATTY] },
     ],
   });
   for (const name of ['poor', 'limited', 'caller']) {
     await eventually(() => isAllowed(from(name)), { what: `${name} to reach orders` });
   }
+  await eventually(() => isAllowed(from('caller', CHATTY)), { what: 'caller to reach brief' });
 });
 
 afterAll(async () => {
@@ -62,8 +65,11 @@ describe.each([
     first.write('a');
     await first.read(1);
     const clients = await crowd(name, 150);
-    first.write('b');
-    expect((await first.read(1)).toString()).toBe('b');
+    // Each answer is a turn of the loop, in which it has accepted 64 of them or as many as it could.
+    for (let turn = 0; turn < 5; turn++) {
+      first.write('b');
+      expect((await first.read(1)).toString()).toBe('b');
+    }
     for (const client of clients) client.socket.resetAndDestroy();
     await eventually(() => ping(from(name)).then(() => true), { what: 'new connections to be served' });
     first.write('c');
@@ -78,11 +84,11 @@ describe.each([
 });
 
 test('a connection without a byte in either direction is closed after the idle timeout, a busy one is not', async () => {
+  const started = performance.now();
   const idle = await Client.dial(from('caller', SILENT));
-  const busy = await Client.dial(from('caller'));
-  const started = Date.now();
+  const busy = await Client.dial(from('caller', CHATTY));
   let over = false;
-  const ended = idle.over(30_000).then(() => {
+  const ended = idle.over().then(() => {
     over = true;
   });
   while (!over) {
@@ -90,10 +96,10 @@ test('a connection without a byte in either direction is closed after the idle t
     await busy.read(1);
   }
   await ended;
-  expect(Date.now() - started).toBeGreaterThan(900);
+  expect(performance.now() - started).toBeGreaterThan(0.9 * IDLE_MS);
   busy.destroy();
   idle.destroy();
-  await mesh.workload('orders').accessLogLine((line) => line.flags === 'IDLE', 'the idle connection');
+  await mesh.workload('brief').accessLogLine((line) => line.flags === 'IDLE', 'the idle connection');
 });
 
 test('a second sidecar at the same addresses does not start, and says which address is in use', async () => {

@@ -1,11 +1,9 @@
 import { X509Certificate } from 'node:crypto';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type App, Client, echoApp, isAllowed, type TcpAddress } from '../support/apps.ts';
 import { eventually } from '../support/eventually.ts';
 import { RawHttp2 } from '../support/http2-raw.ts';
 import { Mesh, serviceManifest } from '../support/mesh.ts';
-
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 90_000 });
 
 const ORDERS = 'orders.shop:8080';
 let app: App;
@@ -57,7 +55,6 @@ test('revoking an identity cuts its live connections and refuses new ones; other
   await revoke(mesh.workload('frontend').spiffeId, '--undo');
   await eventually(() => isAllowed(orders('frontend')), {
     what: 'the identity to be trusted again',
-    timeoutMs: 40_000,
   });
 });
 

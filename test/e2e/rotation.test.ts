@@ -1,13 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { type App, echoApp, isAllowed } from '../support/apps.ts';
 import { eventually } from '../support/eventually.ts';
 import { type HttpApp, http1App, http2App, readAll } from '../support/http-apps.ts';
 import { HttpTraffic } from '../support/http-traffic.ts';
 import { Mesh, serviceManifest } from '../support/mesh.ts';
 import { Traffic } from '../support/traffic.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 90_000 });
 
 const ORDERS = 'orders.shop:8080';
 const HTTP1 = 'orders.shop:8081';

@@ -2,6 +2,9 @@ import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { within } from './eventually.ts';
 
+/** Only what hangs takes that long; `eventually` has time for another try. */
+const PATIENCE_MS = 30_000;
+
 export interface TcpAddress {
   readonly address: string;
   readonly port: number;
@@ -87,7 +90,7 @@ export class Client {
   /** Connects; what happens to the connection afterwards is seen in `read` and `closed`. */
   static async dial({ address, port }: TcpAddress): Promise<Client> {
     const client = new Client(connect({ host: address, port, allowHalfOpen: true, noDelay: true }));
-    await within(once(client.socket, 'connect'), 10_000, `a connection to ${address}:${port}`);
+    await within(once(client.socket, 'connect'), PATIENCE_MS, `a connection to ${address}:${port}`);
     return client;
   }
 
@@ -105,7 +108,7 @@ export class Client {
   }
 
   /** Exactly `count` bytes; throws where the connection ends first. */
-  async read(count: number, timeoutMs = 15_000): Promise<Buffer> {
+  async read(count: number, timeoutMs = PATIENCE_MS): Promise<Buffer> {
     const enough = async (): Promise<void> => {
       while (this.#length < count) {
         if (this.#ended || this.isClosed)
@@ -121,7 +124,7 @@ export class Client {
   }
 
   /** Everything up to the server's FIN; throws where it is reset instead. */
-  async readToEnd(timeoutMs = 15_000): Promise<Buffer> {
+  async readToEnd(timeoutMs = PATIENCE_MS): Promise<Buffer> {
     const ended = async (): Promise<void> => {
       while (!this.#ended) {
         if (this.isClosed) throw new Error(`the connection was not ended but ${this.error ?? 'closed'}`);
@@ -136,7 +139,7 @@ export class Client {
   }
 
   /** Waits until the server's side is over, by FIN or by reset. */
-  async over(timeoutMs = 15_000): Promise<void> {
+  async over(timeoutMs = PATIENCE_MS): Promise<void> {
     const over = async (): Promise<void> => {
       while (!this.#ended && !this.isClosed) await this.#more();
     };
@@ -144,7 +147,7 @@ export class Client {
   }
 
   /** Waits for the first byte or the end; whether there is a byte. */
-  async answered(timeoutMs = 15_000): Promise<boolean> {
+  async answered(timeoutMs = PATIENCE_MS): Promise<boolean> {
     const decided = async (): Promise<void> => {
       while (this.#length === 0 && !this.#ended && !this.isClosed) await this.#more();
     };

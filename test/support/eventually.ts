@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export interface EventuallyOptions {
   /** What is waited for, for the message when it does not come. */
   readonly what: string;
-  /** Generous: machines that run tests are busy. */
+  /** Default a minute: it ends what hangs, and machines that run tests are busy. */
   readonly timeoutMs?: number;
   readonly everyMs?: number;
 }
@@ -11,7 +11,7 @@ export interface EventuallyOptions {
 /** Calls `check` until it neither throws nor answers false, null or undefined; its answer. Throws with the last reason when the time is over. */
 export async function eventually<T>(
   check: () => T | Promise<T>,
-  { what, timeoutMs = 20_000, everyMs = 25 }: EventuallyOptions,
+  { what, timeoutMs = 60_000, everyMs = 25 }: EventuallyOptions,
 ): Promise<Exclude<T, false | null | undefined>> {
   const deadline = Date.now() + timeoutMs;
   let last: unknown = 'it never held';

@@ -53,7 +53,7 @@ export class FakeSidecar {
     });
     stream.on('error', () => undefined);
     stream.end(JSON.stringify(body));
-    const [response] = (await within(once(stream, 'response'), 15_000, 'the stream to open')) as [IncomingMessage];
+    const [response] = (await within(once(stream, 'response'), 60_000, 'the stream to open')) as [IncomingMessage];
     if (response.statusCode !== 200) throw new Error(`/v1/stream answers ${response.statusCode}`);
     response.on('error', () => undefined);
     response.resume();

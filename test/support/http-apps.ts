@@ -103,7 +103,7 @@ export async function ask(
 ): Promise<Answer> {
   const { body, ...rest } = options;
   const request = http.request({ host: target.address, port: target.port, path, ...rest });
-  request.setTimeout(20_000, () => request.destroy(new Error(`no answer to ${path} within 20 s`)));
+  request.setTimeout(30_000, () => request.destroy(new Error(`no answer to ${path} within 30 s`)));
   request.end(body);
   const [response] = (await once(request, 'response')) as [http.IncomingMessage];
   // An answer that breaks off is told by the response as well.

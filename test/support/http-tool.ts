@@ -44,7 +44,7 @@ async function get([host = '', port = '', path = '/', headers = '{}']: readonly 
     headers: { host: 'orders.shop', ...JSON.parse(headers) },
     createConnection: () => dialled,
   });
-  request.setTimeout(10_000, () => request.destroy(new Error('no answer within 10 s')));
+  request.setTimeout(30_000, () => request.destroy(new Error('no answer within 30 s')));
   const [response] = (await once(request, 'response')) as [http.IncomingMessage];
   return { status: response.statusCode ?? 0, body: (await readAll(response)).toString('latin1') };
 }
@@ -53,9 +53,10 @@ async function get2([host = '', port = '', path = '/', headers = '{}']: readonly
   const dialled = await dial(host, Number(port));
   const session = http2.connect('http://orders.shop', { createConnection: () => dialled });
   const failed = once(session, 'error').then(([error]) => Promise.reject(error));
+  const over = once(session, 'close').then(() => Promise.reject(new Error('the connection ended without an answer')));
   const stream = session.request({ ':path': path, ...JSON.parse(headers) });
-  stream.setTimeout(10_000, () => stream.destroy(new Error('no answer within 10 s')));
-  const [head] = (await Promise.race([once(stream, 'response'), failed])) as [http2.IncomingHttpHeaders];
+  stream.setTimeout(30_000, () => stream.destroy(new Error('no answer within 30 s')));
+  const [head] = (await Promise.race([once(stream, 'response'), failed, over])) as [http2.IncomingHttpHeaders];
   return { status: Number(head[':status']), body: (await readAll(stream)).toString('latin1') };
 }
 

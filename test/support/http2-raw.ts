@@ -110,7 +110,7 @@ export class RawHttp2 {
     const options = { host, port, cert, key, ca, ALPNProtocols: ['h2'], minVersion: 'TLSv1.3' as const };
     // Identity is a URI SAN, which node:tls does not compare with the host name.
     const socket = connect({ ...options, checkServerIdentity: () => undefined, ...target.tls });
-    await within(once(socket, 'secureConnect'), 10_000, 'the TLS handshake');
+    await within(once(socket, 'secureConnect'), 60_000, 'the TLS handshake');
     const client = new RawHttp2(socket);
     if (!bare) client.open();
     return client;
@@ -143,7 +143,7 @@ export class RawHttp2 {
   }
 
   /** Waits for a frame (one already received counts); throws where the connection ends first. */
-  async frame(wanted: (frame: Frame) => boolean, what: string, timeoutMs = 10_000): Promise<Frame> {
+  async frame(wanted: (frame: Frame) => boolean, what: string, timeoutMs = 60_000): Promise<Frame> {
     return await within(this.#search(wanted, what), timeoutMs, what);
   }
 

@@ -1,13 +1,4 @@
-import {
-  chmodSync,
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -45,7 +36,9 @@ export interface TlsFacts {
 
 export interface InterceptedMeshOptions {
   /** Sidecars run as containers of pods do, with these further settings; needs root. */
-  readonly pods?: { readonly [key: string]: unknown };
+  readonly pods?: { readonly [key: string]: unknown } | null;
+  /** `http` of the settings of every sidecar. */
+  readonly http?: { readonly [key: string]: unknown };
 }
 
 /** A mesh whose workloads stand each in a network namespace with redirection, as pods do, and one host outside of it. */
@@ -76,7 +69,7 @@ export class InterceptedMesh {
       for (const [file, text] of Object.entries(manifests)) mesh.editManifest(file, text);
       for (const host of ['cp', 'outside', ...workloads]) mesh.hosts.set(host, await mesh.network.addHost(host));
       await mesh.#startControlPlane();
-      await Promise.all(workloads.map((workload) => mesh.#startWorkload(workload, options.pods ?? null)));
+      await Promise.all(workloads.map((workload) => mesh.#startWorkload(workload, options)));
       return mesh;
     } catch (error) {
       await mesh.stop();
@@ -197,10 +190,10 @@ export class InterceptedMesh {
     };
     writeFileSync(join(this.directory, 'control-plane.yaml'), JSON.stringify(config));
     const child = this.start('cp', POSTERN, 'control-plane', '--config', join(this.directory, 'control-plane.yaml'));
-    // Its ports are in another namespace: the files tell that it is there.
-    await eventually(() => readFileSync(join(this.dataDir, 'ca.pem')).length > 0 && tokensWork(child), {
-      what: `the control plane; ${child.tail()}`,
-    });
+    // Its ports are in another namespace, and its files are there before it answers: it says itself when that is.
+    const isReady = (): boolean => child.stdout.some((line) => line.includes('the control plane is ready'));
+    await eventually(() => isReady() || !child.alive, { what: 'the control plane to be ready' });
+    if (!isReady()) throw new Error(child.tail());
   }
 
   async #startSidecar(name: string, config: object): Promise<Child> {
@@ -235,7 +228,7 @@ export class InterceptedMesh {
     return child;
   }
 
-  async #startWorkload(name: string, pod: InterceptedMeshOptions['pods'] | null): Promise<void> {
+  async #startWorkload(name: string, { pods: pod = null, http = {} }: InterceptedMeshOptions): Promise<void> {
     const token = join(this.directory, `${name}.token`);
     const identity = ['--namespace', 'shop', '--service-account', name];
     await this.#postern('cp', 'token', 'create', ...identity, '--data-dir', this.dataDir, '--output', token);
@@ -256,7 +249,8 @@ export class InterceptedMesh {
       inbound: { listen: '[::]:15006', tunnel: '[::]:15008' },
       outbound: { listen: '[::]:15001', ...(pod === null ? { mark: MARK } : {}) },
       drainTimeout: '1s',
-      limits: { peekTimeout: '1s', handshakeTimeout: '2s' },
+      limits: { peekTimeout: '2s', handshakeTimeout: '10s' },
+      http,
       ...pod,
     };
     const child = await (pod === null ? this.#startSidecar(name, config) : this.#startPod(name, config));
@@ -265,11 +259,9 @@ export class InterceptedMesh {
       const probe = this.start(name, process.execPath, '-e', READY);
       return (await finish(probe, 10_000)).code === 0;
     };
-    await eventually(ready, { what: `${name} to be ready`, timeoutMs: 40_000, everyMs: 250 }).catch(
-      (cause: unknown) => {
-        throw new Error(child.tail(), { cause });
-      },
-    );
+    await eventually(ready, { what: `${name} to be ready`, everyMs: 250 }).catch((cause: unknown) => {
+      throw new Error(child.tail(), { cause });
+    });
   }
 }
 
@@ -277,9 +269,3 @@ export class InterceptedMesh {
 const BY_MARK = ['--uid', 'none', '--gid', 'none', '--mark', String(MARK), '--exclude-outbound-ports', '15012'];
 const BY_USER = ['--uid', String(USER_ID), '--gid', String(USER_ID)];
 const READY = `fetch('http://127.0.0.1:15021/healthz/ready').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))`;
-
-/** Whether the control plane has not given up. */
-function tokensWork(child: Child): boolean {
-  if (!child.alive) throw new Error(child.tail());
-  return true;
-}

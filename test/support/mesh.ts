@@ -151,7 +151,7 @@ export class Mesh {
     };
     const ready = async (): Promise<boolean> =>
       !child.alive || (await fetch(`http://${this.address}:15014/healthz/ready`)).ok;
-    await eventually(ready, { what: 'the control plane to be ready', timeoutMs: 30_000, everyMs: 50 }).catch(failed);
+    await eventually(ready, { what: 'the control plane to be ready', everyMs: 50 }).catch(failed);
     if (!child.alive) failed('it ended');
   }
 
@@ -258,7 +258,7 @@ export class Mesh {
       call.on('error', reject);
       call.end(JSON.stringify(body));
     });
-    return await within(answered, 15_000, path);
+    return await within(answered, 60_000, path);
   }
 }
 

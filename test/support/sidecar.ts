@@ -111,7 +111,7 @@ export class Sidecar {
     this.#child = Child.start(`sidecar ${this.name}`, file, args, this.#place.environment);
   }
 
-  async waitReady(timeoutMs = 30_000): Promise<void> {
+  async waitReady(timeoutMs = 60_000): Promise<void> {
     const ready = async (): Promise<boolean> => {
       if (!this.process.alive) return true;
       return (await fetch(`http://${this.address}:15021/healthz/ready`)).ok;
@@ -130,7 +130,7 @@ export class Sidecar {
     );
   }
 
-  async kill(signal: NodeJS.Signals, timeoutMs = 20_000): Promise<ChildExit> {
+  async kill(signal: NodeJS.Signals, timeoutMs = 60_000): Promise<ChildExit> {
     this.process.kill(signal);
     return await within(this.process.exited, timeoutMs, `${this.name} to end after ${signal}`);
   }
