@@ -2,26 +2,11 @@ import { describe, expect, test } from 'vitest';
 import type { Resource, ServiceResource } from '../../../mesh/resources.ts';
 import { PortProtocols } from '../../../proxy/inbound/port-protocols.ts';
 import { MeshView } from '../../../proxy/protocol/mesh-view.ts';
+import { workloadResource } from '../support/workload-resource.ts';
 
 const ADDRESS = '10.0.0.1';
 
-const workload: Resource = {
-  kind: 'Workload',
-  name: 'shop/orders-1',
-  namespace: 'shop',
-  serviceAccount: 'orders',
-  identity: 'spiffe://cluster.local/ns/shop/sa/orders',
-  addresses: [ADDRESS],
-  protocol: 'HBONE',
-  tunnel: null,
-  workloadName: 'orders',
-  app: 'orders',
-  version: 'v1',
-  canonicalService: 'orders',
-  canonicalRevision: 'v1',
-  cluster: 'Kubernetes',
-  plaintextPorts: [],
-};
+const workload = workloadResource('orders-1', ADDRESS);
 
 /** @param ports service port, workload port and declared protocol */
 function service(name: string, ports: readonly (readonly [number, number, string | null])[]): ServiceResource {

@@ -5,6 +5,7 @@ import { foreignAuthority, type Signer } from '../../support/forge.ts';
 import type { Http1Handler } from '../../support/http-apps.ts';
 import { LoopbackBlock } from '../../support/loopback.ts';
 import { type DataPlaneOptions, DataPlaneThread, meshConfig, trustBundle } from '../support/data-plane.ts';
+import { workloadResource } from '../support/workload-resource.ts';
 
 /** A line of the access log that tells of a request. */
 export interface RequestLine {
@@ -50,23 +51,8 @@ export function orders({ protocol = null, endpoints }: ServiceShape): ServiceRes
 }
 
 /** A workload without a sidecar, on this machine. */
-export const plainWorkload = (name: string): WorkloadResource => ({
-  kind: 'Workload',
-  name: `shop/${name}`,
-  namespace: 'shop',
-  serviceAccount: name,
-  identity: null,
-  addresses: ['127.0.0.1'],
-  protocol: 'NONE',
-  tunnel: null,
-  workloadName: name,
-  app: name,
-  version: 'v1',
-  canonicalService: name,
-  canonicalRevision: 'v1',
-  cluster: 'Kubernetes',
-  plaintextPorts: [],
-});
+export const plainWorkload = (name: string): WorkloadResource =>
+  workloadResource(name, '127.0.0.1', { identity: null, protocol: 'NONE' });
 
 /** An application that says one thing. */
 export const say = (text: string): Http1Handler => {

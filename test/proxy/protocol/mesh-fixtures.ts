@@ -1,28 +1,8 @@
 import { X509Certificate } from 'node:crypto';
 import { expect } from 'vitest';
-import type { Resource, ServiceResource, WorkloadResource } from '../../../mesh/resources.ts';
+import type { Resource, ServiceResource } from '../../../mesh/resources.ts';
 import { MeshView } from '../../../proxy/protocol/mesh-view.ts';
-
-export function workload(name: string, address: string, more: Partial<WorkloadResource> = {}): WorkloadResource {
-  return {
-    kind: 'Workload',
-    name: `shop/${name}`,
-    namespace: 'shop',
-    serviceAccount: name,
-    identity: `spiffe://cluster.local/ns/shop/sa/${name}`,
-    addresses: [address],
-    protocol: 'HBONE',
-    tunnel: null,
-    workloadName: name,
-    app: name,
-    version: 'v1',
-    canonicalService: name,
-    canonicalRevision: 'v1',
-    cluster: 'Kubernetes',
-    plaintextPorts: [],
-    ...more,
-  };
-}
+import { workloadResource } from '../support/workload-resource.ts';
 
 export function service(name: string, more: Partial<ServiceResource> = {}): ServiceResource {
   return {
@@ -57,5 +37,5 @@ export function viewOf(...upserts: Resource[]): MeshView {
 export const upsert = (view: MeshView, ...upserts: unknown[]): ReturnType<MeshView['applyDelta']> =>
   view.applyDelta({ full: false, upserts: upserts as Resource[], removes: [] });
 
-export const one = workload('orders-1', '10.0.0.1');
-export const two = workload('orders-2', '10.0.0.2');
+export const one = workloadResource('orders-1', '10.0.0.1');
+export const two = workloadResource('orders-2', '10.0.0.2');

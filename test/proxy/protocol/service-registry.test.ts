@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { one, service, two, upsert, viewOf, workload } from './mesh-fixtures.ts';
+import { workloadResource } from '../support/workload-resource.ts';
+import { one, service, two, upsert, viewOf } from './mesh-fixtures.ts';
 
 describe('where an outbound connection goes', () => {
   test('a virtual IP and port of a service: its endpoints with their own ports', () => {
@@ -29,7 +30,7 @@ describe('where an outbound connection goes', () => {
   });
 
   test('IPv6 is found however the control plane wrote it', () => {
-    const view = viewOf(workload('six', 'FD00:0:0::0:1'), service('orders', { addresses: ['fd00::0:aa'] }));
+    const view = viewOf(workloadResource('six', 'FD00:0:0::0:1'), service('orders', { addresses: ['fd00::0:aa'] }));
     expect(view.registry.lookupOutbound('fd00::1', 1).kind).toBe('workload');
     expect(view.registry.lookupOutbound('fd00::aa', 80).kind).toBe('service');
   });
@@ -42,7 +43,7 @@ describe('where an outbound connection goes', () => {
   });
 
   test('a port where the workload wants plaintext has no tunnel', () => {
-    const view = viewOf(workload('orders-1', '10.0.0.1', { plaintextPorts: [9000] }));
+    const view = viewOf(workloadResource('orders-1', '10.0.0.1', { plaintextPorts: [9000] }));
     expect(view.registry.lookupOutbound('10.0.0.1', 9000)).toMatchObject({
       endpoint: { protocol: 'NONE', tunnel: null },
     });
@@ -50,7 +51,7 @@ describe('where an outbound connection goes', () => {
   });
 
   test('an address claimed twice is the latest claimant’s, and goes back when that one leaves', () => {
-    const view = viewOf(one, workload('orders-9', '10.0.0.1'));
+    const view = viewOf(one, workloadResource('orders-9', '10.0.0.1'));
     expect(view.registry.workloadAt('10.0.0.1')?.name).toBe('shop/orders-9');
     view.applyDelta({ full: false, upserts: [], removes: ['Workload/shop/orders-9'] });
     expect(view.registry.workloadAt('10.0.0.1')?.name).toBe('shop/orders-1');
@@ -87,7 +88,7 @@ describe('a destination that was looked up before', () => {
   test('is the same object while nothing that concerns it changes', () => {
     const view = viewOf(one, two, service('orders'));
     const before = view.registry.service('shop/orders', 80);
-    upsert(view, workload('other', '10.0.0.7'));
+    upsert(view, workloadResource('other', '10.0.0.7'));
     expect(view.registry.service('shop/orders', 80)).toBe(before);
     expect(view.registry.lookupOutbound('10.96.0.1', 80)).toBe(before);
   });
@@ -103,7 +104,7 @@ describe('a destination that was looked up before', () => {
     view.applyDelta({ full: false, upserts: [], removes: ['Workload/shop/orders-1'] });
     expect(endpointNames()).toEqual(['shop/orders-2']);
     versions.push(view.registry.service('shop/orders', 80)?.version);
-    upsert(view, workload('orders-2', '10.0.0.22'));
+    upsert(view, workloadResource('orders-2', '10.0.0.22'));
     versions.push(view.registry.service('shop/orders', 80)?.version);
     expect(versions).toEqual([...new Set(versions)].sort((a = 0, b = 0) => a - b));
     expect(versions).toHaveLength(4);
@@ -125,14 +126,14 @@ describe('a destination that was looked up before', () => {
 });
 
 test('a workload on its node’s network is dialled, but nobody is taken for it by that address', () => {
-  const onNode = workload('orders-1', '10.0.0.1', { protocol: 'NONE', identity: null, hostNetwork: true });
+  const onNode = workloadResource('orders-1', '10.0.0.1', { protocol: 'NONE', identity: null, hostNetwork: true });
   const view = viewOf(onNode, service('orders'));
   expect(view.registry.workloadAt('10.0.0.1')).toBeNull();
   expect(view.registry.lookupOutbound('10.0.0.1', 22).kind).toBe('unknown');
   expect(view.registry.service('shop/orders', 80)?.endpoints).toMatchObject([
     { address: '10.0.0.1', protocol: 'NONE' },
   ]);
-  upsert(view, workload('pod', '10.0.0.1'));
+  upsert(view, workloadResource('pod', '10.0.0.1'));
   view.applyDelta({ full: false, upserts: [], removes: ['Workload/shop/orders-1'] });
   expect(view.registry.workloadAt('10.0.0.1')?.name).toBe('shop/pod');
 });

@@ -6,6 +6,7 @@ import type { TcpAddress } from '../../support/apps.ts';
 import { eventually, within } from '../../support/eventually.ts';
 import { issueLeaf, type Signer } from '../../support/forge.ts';
 import { HTTP_LIMITS } from './http-limits.ts';
+import { workloadResource } from './workload-resource.ts';
 
 export interface AccessLine {
   readonly direction: 'inbound' | 'outbound';
@@ -119,24 +120,8 @@ export class DataPlaneThread {
   }
 
   get workload(): WorkloadResource {
-    const { name, address } = this;
-    return {
-      kind: 'Workload',
-      name: `shop/${name}`,
-      namespace: 'shop',
-      serviceAccount: name,
-      identity: this.identity,
-      addresses: [address],
-      protocol: 'HBONE',
-      tunnel: { address, port: TUNNEL_PORT },
-      workloadName: name,
-      app: name,
-      version: 'v1',
-      canonicalService: name,
-      canonicalRevision: 'v1',
-      cluster: 'Kubernetes',
-      plaintextPorts: [],
-    };
+    const { name, address, identity } = this;
+    return workloadResource(name, address, { identity, tunnel: { address, port: TUNNEL_PORT } });
   }
 
   send(message: ToWorker): void {

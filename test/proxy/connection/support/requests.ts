@@ -3,26 +3,9 @@ import type { Decision } from '../../../../policy/types.ts';
 import type { DataPlane } from '../../../../proxy/connection/data-plane.ts';
 import { type Party, partyOf, serviceFacts } from '../../../../proxy/connection/party.ts';
 import { RequestRecord } from '../../../../proxy/connection/request-record.ts';
+import { workloadResource } from '../../support/workload-resource.ts';
 
-export function workload(name: string): WorkloadResource {
-  return {
-    kind: 'Workload',
-    name: `shop/${name}`,
-    namespace: 'shop',
-    serviceAccount: name,
-    identity: `spiffe://cluster.local/ns/shop/sa/${name}`,
-    addresses: ['10.0.0.1'],
-    protocol: 'HBONE',
-    tunnel: null,
-    workloadName: name,
-    app: name,
-    version: 'v1',
-    canonicalService: name,
-    canonicalRevision: 'v1',
-    cluster: 'Kubernetes',
-    plaintextPorts: [],
-  };
-}
+export const workload = (name: string): WorkloadResource => workloadResource(name, '10.0.0.1');
 
 export const party = (name: string): Party => partyOf(workload(name), `spiffe://cluster.local/ns/shop/sa/${name}`);
 
