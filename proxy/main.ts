@@ -1,4 +1,5 @@
 import { messageOf, PosternError } from '../mesh/errors.ts';
+import { CANONICAL_REVISION, firstLabel, telemetryFields } from '../mesh/telemetry-labels.ts';
 import { ownVersion } from '../mesh/version.ts';
 import { announcedTunnel, listenersOf, type ProxyConfig } from './config.ts';
 import { Acknowledger } from './control/acknowledger.ts';
@@ -232,7 +233,7 @@ function failed(...lasting: readonly Promise<void>[]): Promise<never> {
   });
 }
 
-/** Null where no collector is configured. Spans are told apart by the names that Istio gives: `<app>.<namespace>`. */
+/** Null where no collector is configured. Spans are told apart by the names that Istio gives: `<canonical name>.<namespace>`. */
 function spanExporter(
   { workload, tracing }: ProxyConfig,
   version: string,
@@ -241,12 +242,12 @@ function spanExporter(
 ): SpanExporter | null {
   if (tracing === null) return null;
   const { name, namespace, labels } = workload;
-  const app = labels['service.istio.io/canonical-name'] ?? labels.app ?? name;
+  const revision = firstLabel(labels, CANONICAL_REVISION);
   const resource = {
-    'service.name': `${app}.${namespace}`,
+    'service.name': `${telemetryFields(labels, name).canonicalService}.${namespace}`,
     'service.namespace': namespace,
     'service.instance.id': `${namespace}/${name}`,
-    ...(labels.version === undefined ? {} : { 'service.version': labels.version }),
+    ...(revision === null ? {} : { 'service.version': revision }),
   };
   return new SpanExporter({ endpoint: tracing.endpoint, resource, version, clock, log });
 }

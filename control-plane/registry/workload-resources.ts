@@ -1,6 +1,6 @@
 import type { WorkloadResource } from '../../mesh/resources.ts';
+import { telemetryFields } from '../../mesh/telemetry-labels.ts';
 import type { CompiledAuthentication } from '../../policy/types.ts';
-import { telemetryFields } from './telemetry.ts';
 import type { KnownWorkload } from './workloads.ts';
 
 /** A workload that did not change keeps its resource, unless other ports of it are in plaintext now, or others came to or left its address. */

@@ -174,10 +174,10 @@ export class DirectorySource implements ManifestSource {
       changed = this.#take(candidates);
     }
     const before = new Set(problemsBefore.map(problemText));
-    const newProblems = this.problems.filter((problem) => !before.has(problemText(problem)));
-    const otherProblems = newProblems.length > 0 || this.problems.length !== problemsBefore.length;
+    const { problems } = this;
+    const otherProblems = problems.length !== before.size || !problems.every((one) => before.has(problemText(one)));
     if (changed || otherProblems || faultBefore !== this.#fault?.message) {
-      this.#onChange?.({ manifests: changed, newProblems, noticedAt });
+      this.#onChange?.({ manifests: changed, noticedAt });
     }
   }
 

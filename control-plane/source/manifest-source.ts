@@ -25,7 +25,6 @@ export interface ManifestSource {
 export interface SourceChange {
   /** Whether `manifests` is another than before; else only problems or the fault changed. */
   readonly manifests: boolean;
-  readonly newProblems: readonly Problem[];
   /** When the first of the edits was noticed, on the clock of `performance.now()`. */
   readonly noticedAt: number;
 }

@@ -1,6 +1,7 @@
 import { receiveMessageOnPort } from 'node:worker_threads';
 import { messageOf, PosternError } from '../../mesh/errors.ts';
 import type { RejectedResource } from '../../mesh/resources.ts';
+import { telemetryFields } from '../../mesh/telemetry-labels.ts';
 import { AccessLog } from '../connection/access-log.ts';
 import type { DataPlane } from '../connection/data-plane.ts';
 import { MeshTls } from '../connection/mesh-tls.ts';
@@ -85,7 +86,6 @@ export class DataPlaneWorker {
       const known = view.registry.workload(`${namespace}/${name}`);
       return partyOf(known, this.#plane.tls.identity?.spiffeId ?? null);
     };
-    const app = labels.app ?? name;
     this.#plane = {
       loop: this.#loop,
       config,
@@ -101,13 +101,7 @@ export class DataPlaneWorker {
       traces: new TraceSource(config.tracing?.sampling ?? null, random),
       spans: new SpanLog(this.#loop, unixNow, post, () => metrics.spanDropped()),
       self: own,
-      baggage: formatBaggage({
-        cluster: 'Kubernetes',
-        namespace,
-        workloadName: labels['postern.dev/workload'] ?? app,
-        canonicalService: labels['service.istio.io/canonical-name'] ?? app,
-        canonicalRevision: labels['service.istio.io/canonical-revision'] ?? labels.version ?? 'latest',
-      }),
+      baggage: formatBaggage({ namespace, ...telemetryFields(labels, name) }),
       unixNow,
       log: (level, msg, fields) => log.write(level, msg, fields),
       get debug() {

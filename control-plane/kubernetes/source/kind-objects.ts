@@ -35,14 +35,12 @@ export class KindObjects {
     this.#single = options.single;
   }
 
-  /** @param object null: it is gone. @returns complaints that were not there before. */
-  set(key: string, object: JsonObject | null): readonly Problem[] {
+  /** @param object null: it is gone */
+  set(key: string, object: JsonObject | null): void {
     const before = this.#entries.get(key) ?? null;
     if (object === null) this.#entries.delete(key);
     else this.#entries.set(key, this.#judge(key, object, before));
-    const known = new Set(before?.problems.map(({ message }) => message));
-    const problems = (this.#entries.get(key)?.problems ?? []).filter(({ message }) => !known.has(message));
-    return this.#single ? [...problems, ...this.#findSurplus()] : problems;
+    if (this.#single) this.#findSurplus();
   }
 
   /** In force. */
@@ -95,7 +93,7 @@ export class KindObjects {
   }
 
   /** @returns complaints that were not there before. */
-  #findSurplus(): readonly Problem[] {
+  #findSurplus(): void {
     const before = this.#surplus;
     const [first, ...others] = [...this.#entries]
       .filter(([, { inForce }]) => inForce !== null)
@@ -104,7 +102,6 @@ export class KindObjects {
     this.#surplus = new Map(
       others.map(([key, { received }]) => [key, before.get(key) ?? problemOf(received, 'error', message)]),
     );
-    return [...this.#surplus].flatMap(([key, problem]) => (before.has(key) ? [] : [problem]));
   }
 }
 

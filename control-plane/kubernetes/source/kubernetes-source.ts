@@ -40,7 +40,7 @@ export class KubernetesSource implements ManifestSource {
   /** Made when asked for after a change. */
   #manifests: readonly Manifest[] | null = null;
   /** What the next call of `onChange` tells; null: none is due. */
-  #pending: { manifests: boolean; readonly newProblems: Problem[]; readonly noticedAt: number } | null = null;
+  #pending: { manifests: boolean; readonly noticedAt: number } | null = null;
 
   constructor(options: KubernetesSourceOptions) {
     this.#options = options;
@@ -123,7 +123,7 @@ export class KubernetesSource implements ManifestSource {
       transform: slim,
       equals: isDeepStrictEqual,
       onChange: (changes) => this.#take(objects, changes),
-      onFault: () => this.#note(false, []),
+      onFault: () => this.#note(false),
       log,
       ...(timings === undefined ? {} : { timings }),
     });
@@ -131,19 +131,18 @@ export class KubernetesSource implements ManifestSource {
   }
 
   #take(objects: KindObjects, changes: readonly ObjectChange<JsonObject>[]): void {
-    const newProblems = changes.flatMap(({ key, after }) => objects.set(key, after));
+    for (const { key, after } of changes) objects.set(key, after);
     this.#manifests = null;
-    this.#note(true, newProblems);
+    this.#note(true);
   }
 
   /** One call for all that one turn of the event loop brings. */
-  #note(manifests: boolean, newProblems: readonly Problem[]): void {
+  #note(manifests: boolean): void {
     if (this.#pending === null) {
-      this.#pending = { manifests, newProblems: [], noticedAt: performance.now() };
+      this.#pending = { manifests, noticedAt: performance.now() };
       setImmediate(() => this.#tell());
     }
     this.#pending.manifests ||= manifests;
-    this.#pending.newProblems.push(...newProblems);
   }
 
   #tell(): void {
