@@ -346,8 +346,8 @@ export class Http2Connection<S extends Http2Stream>
     this.#startDraining();
     if (!this.isClient) return;
     for (const stream of this.#streams.all()) {
-      // Not processed by the peer: safe to try elsewhere.
-      if (stream.id > last) stream.onPeerReset(code === ErrorCode.NO_ERROR ? ErrorCode.REFUSED_STREAM : code);
+      // Not processed by the peer, whatever its reason (RFC 9113, 6.8): safe to try elsewhere.
+      if (stream.id > last) stream.onPeerReset(ErrorCode.REFUSED_STREAM);
     }
     if (this.#streams.size === 0) this.close(`peer said GOAWAY: ${errorCodeName(code)}`, -1);
   }

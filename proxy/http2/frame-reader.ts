@@ -2,8 +2,11 @@ import { NativeBuffer } from '../native/memory.ts';
 import { ErrorCode, Flag, FRAME_HEADER, FrameType, MAX_STREAM_ID, PREFACE } from './frames.ts';
 import type { Http2Stream } from './stream.ts';
 
-/** Frames other than DATA are read whole: bound what is held for them. */
-export const MAX_CONTROL_FRAME = 16_384;
+/**
+ * Frames other than DATA are read whole: bounds what is held for them. Not less than what we tell clients of HTTP in SETTINGS_MAX_FRAME_SIZE, which
+ * is said of all types (RFC 9113, 4.2): some make their HEADERS that long.
+ */
+export const MAX_CONTROL_FRAME = 65_536;
 /** The header of a DATA frame, and its pad length. */
 const DATA_HEAD = FRAME_HEADER + 1;
 
@@ -73,8 +76,10 @@ export class FrameReader {
   #wanted(b: Buffer, start: number, end: number): number {
     if (this.#prefaceLeft) return PREFACE.length;
     if (end - start < FRAME_HEADER) return FRAME_HEADER;
-    if (b[start + 3] === FrameType.DATA) return ((b[start + 4] ?? 0) & Flag.PADDED) !== 0 ? DATA_HEAD : FRAME_HEADER;
     const length = b.readUIntBE(start, 3);
+    if (b[start + 3] === FrameType.DATA) {
+      return length > 0 && ((b[start + 4] ?? 0) & Flag.PADDED) !== 0 ? DATA_HEAD : FRAME_HEADER;
+    }
     return length > MAX_CONTROL_FRAME ? FRAME_HEADER : FRAME_HEADER + length;
   }
 
@@ -173,9 +178,9 @@ export class FrameReader {
     }
     let padding = 0;
     if ((flags & Flag.PADDED) !== 0) {
-      if (end - p < DATA_HEAD) return -1;
+      if (length > 0 && end - p < DATA_HEAD) return -1;
       // The pad length is a byte of padding, too.
-      padding = b.readUInt8(p + FRAME_HEADER) + 1;
+      padding = length > 0 ? b.readUInt8(p + FRAME_HEADER) + 1 : 1;
       if (padding > length) {
         this.#sink.fail('padding is longer than its frame', ErrorCode.PROTOCOL_ERROR);
         return 0;

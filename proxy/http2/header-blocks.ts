@@ -47,6 +47,7 @@ export class HeaderBlocks {
       length -= 5;
     }
     if (length < 0 || (id & 1) === 0) return MALFORMED;
+    if (length > this.#limits.blockBytes) return TOO_LONG;
     this.stream = id;
     this.ends = (flags & Flag.END_STREAM) !== 0;
     if ((flags & Flag.END_HEADERS) !== 0) return this.#decode(from.bytes, at, at + length);

@@ -6,7 +6,7 @@
 export interface Fields {
   /** The value of the field; of several lines joined with `, ` (RFC 9110, 5.3). Null where there is none. `name` in lower case. */
   get(name: string): string | null;
-  /** Each line's value by itself, in order. */
+  /** Each line's value by itself, in order; the crumbs of an HTTP/2 request's cookie (RFC 9113, 8.2.3) are one. */
   all(name: string): readonly string[];
   has(name: string): boolean;
   /** Drops every line of that name. */

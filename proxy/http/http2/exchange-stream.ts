@@ -95,7 +95,8 @@ export abstract class ExchangeStream implements Http2Stream, ByteSink, OutboxEve
   }
 
   #onTrailers(headers: HeaderList | null, ends: boolean): void {
-    const lines = headers === null ? 'trailers are larger than allowed' : readTrailers(headers);
+    const lines =
+      headers === null ? 'trailers are larger than allowed' : readTrailers(headers, !this.connection.isClient);
     if (typeof lines === 'string') this.fault(lines, ErrorCode.PROTOCOL_ERROR);
     else if (!ends) this.fault('a second head', ErrorCode.PROTOCOL_ERROR);
     else {

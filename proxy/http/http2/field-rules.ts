@@ -1,5 +1,5 @@
 import { type HeaderList, MEMO_SLOTS, memoSlot } from '../../protocol/hpack/header-list.ts';
-import { isLookAlike } from '../../protocol/http1/field-names.ts';
+import { isLookAlike, mayBeTrailer } from '../../protocol/http1/field-names.ts';
 import { isAdmissibleValue, isDigit, isLowerCaseToken, SPACE, TAB } from '../../protocol/http1/grammar.ts';
 import type { Field } from './fields.ts';
 
@@ -130,11 +130,15 @@ export function readFields(headers: HeaderList, from: number, own: OwnFields, is
   return null;
 }
 
-/** Fields after a body (RFC 9110, 6.5.1): none that says how to read or route what came before. */
-export function readTrailers(headers: HeaderList): Field[] | string {
+/**
+ * Fields after a body (RFC 9110, 6.5.1): none that says how to read or route what came before. Of a request none either that would have been decided
+ * about in its head: whoever sends it late hopes that somebody merges them.
+ */
+export function readTrailers(headers: HeaderList, isRequest: boolean): Field[] | string {
   const own: OwnFields = { contentLength: null, host: null, lines: [], bytes: 0 };
   const fault = readFields(headers, 0, own, true);
   if (fault !== null) return `trailers: ${fault}`;
   if (own.contentLength !== null || own.host !== null) return 'trailers that say how to read the message';
+  if (isRequest) for (const [name] of own.lines) if (!mayBeTrailer(name)) return `trailers: ${name} has no place there`;
   return own.lines;
 }

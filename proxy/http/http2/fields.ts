@@ -27,6 +27,11 @@ export class Http2Fields implements Fields {
   }
 
   all(name: string): readonly string[] {
+    // To whoever decides they are what the application puts together of them: one line.
+    if (name === 'cookie') {
+      const cookie = this.get(name);
+      return cookie === null ? [] : [cookie];
+    }
     const values: string[] = [];
     for (const [each, value] of this.#lines) if (each === name) values.push(value);
     return values;

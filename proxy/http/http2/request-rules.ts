@@ -27,8 +27,8 @@ function isGoodMethod(method: string): boolean {
   return true;
 }
 
-/** The last authority that was found good: mostly the next request has the same. */
-let goodAuthority = '';
+/** The last authority that was found good: mostly the next request has the same. NEVER empty, which is none. */
+let goodAuthority = 'localhost';
 
 function isGoodAuthority(authority: string, needsPort: boolean): boolean {
   if (authority === goodAuthority && !needsPort) return true;

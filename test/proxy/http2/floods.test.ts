@@ -68,7 +68,7 @@ describe('a flood of', () => {
 
 /** What no peer may send even once. */
 const BROKEN: readonly (readonly [string, number, readonly Buffer[]])[] = [
-  ['a control frame longer than 16 KiB', FRAME_SIZE_ERROR, [frameBytes(TYPE.headers, 4, 1, Buffer.alloc(16_385))]],
+  ['HEADERS longer than our frames', FRAME_SIZE_ERROR, [frameBytes(TYPE.headers, 4, 1, Buffer.alloc(65_537))]],
   ['DATA longer than our frames', FRAME_SIZE_ERROR, [request(0, 0), frameBytes(TYPE.data, 0, 1, Buffer.alloc(65_537))]],
   ['DATA on stream 0', PROTOCOL_ERROR, [frameBytes(TYPE.data, 0, 0, Buffer.alloc(1))]],
   ['DATA on a stream that nobody opened', PROTOCOL_ERROR, [frameBytes(TYPE.data, 0, 1, Buffer.alloc(1))]],
@@ -77,6 +77,7 @@ const BROKEN: readonly (readonly [string, number, readonly Buffer[]])[] = [
     PROTOCOL_ERROR,
     [request(0, 0), frameBytes(TYPE.data, FLAG.padded, 1, Buffer.of(4, 0, 0))],
   ],
+  ['padded DATA without the pad', PROTOCOL_ERROR, [request(0, 0), frameBytes(TYPE.data, FLAG.padded, 1)]],
   ['a client’s stream with an even number', PROTOCOL_ERROR, [frameBytes(TYPE.headers, 5, 2, literalHeaders(REQUEST))]],
   [
     'padded HEADERS without the pad',
@@ -146,6 +147,12 @@ describe('ends the connection with its code:', () => {
     made.peer.bytes(Buffer.concat(frames));
     expect(made.peer.goaways()).toEqual([code]);
     expect(made.channel.over).toBe('finished');
+  });
+
+  test('a header block longer than a head may be, in one frame as in many', () => {
+    const made = served({ headerBytes: 4_096 });
+    made.peer.bytes(frameBytes(TYPE.headers, 5, 1, Buffer.alloc(24_000)));
+    expect(made.peer.goaways()).toEqual([ENHANCE_YOUR_CALM]);
   });
 
   test('more than the window of the connection', () => {

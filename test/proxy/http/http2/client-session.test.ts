@@ -293,10 +293,14 @@ describe('what fails', () => {
     expect(response.failure?.kind).toBe(kind);
   });
 
-  test('by GOAWAY: what was not processed is refused, what was goes on, and there is no room', () => {
+  test.each([
+    ['done', 0],
+    ['an error', 2],
+    ['too many resets', 11],
+  ])('by GOAWAY (%s): what was not processed is refused, what was goes on, and there is no room', (_, code) => {
     const made = start();
     const [first, second] = [get(made), get(made)];
-    made.peer.send(TYPE.goaway, 0, 0, Buffer.concat([uint32(1), uint32(0)]));
+    made.peer.send(TYPE.goaway, 0, 0, Buffer.concat([uint32(1), uint32(code)]));
     expect([first.failure, second.failure?.kind, made.session.room]).toEqual([null, 'refused', 0]);
     made.peer.headers(1, OK);
     expect(first.head?.status).toBe(200);

@@ -62,6 +62,39 @@ describe('a request', () => {
     expect([requests.last.exchange.bodyless, requests.last.ended]).toEqual([true, false]);
   });
 
+  test('has the crumbs of its cookie put together, wherever they stood (RFC 9113, 8.2.3)', () => {
+    const { peer, requests } = start();
+    peer.headers(1, [...REQUEST, ['cookie', 'a=1'], ['x-a', '1'], ['cookie', 'b=2']]);
+    const { head } = requests.last;
+    expect([head.all('cookie'), head.all('x-a'), head.all('none')]).toEqual([['a=1; b=2'], ['1'], []]);
+    expect([...head.lines()].filter(([name]) => name === 'cookie')).toHaveLength(2);
+  });
+
+  // Our SETTINGS_MAX_FRAME_SIZE is said of HEADERS, too: Go's client, for one, makes use of it.
+  test.each([16_385, 40_000, 59_000])('may have a head of %d bytes in one frame', (size) => {
+    const { peer, requests } = start({ headerBytes: 60 * 1024 });
+    const bytes = frameBytes(
+      TYPE.headers,
+      FLAG.endHeaders | FLAG.endStream,
+      1,
+      literalHeaders([...REQUEST, ['x-a', 'a'.repeat(size)]]),
+    );
+    peer.bytes(Buffer.concat([frameBytes(0x77, 0xff, 1, Buffer.alloc(size)), bytes.subarray(0, 20_000)]));
+    peer.bytes(bytes.subarray(20_000));
+    expect(requests.last.head.get('x-a')?.length).toBe(size);
+    expect(peer.goaways()).toEqual([]);
+  });
+
+  test.each(['authorization', 'cookie', 'x-forwarded-client-cert', 'content-type', 'content-length', 'host', ':path'])(
+    'with %s in its trailers is reset',
+    (name) => {
+      const { peer, requests } = start();
+      peer.headers(1, POST, false);
+      peer.headers(1, [[name, '1']], true);
+      expect([peer.resets(1), requests.last.ended]).toEqual([[PROTOCOL_ERROR], false]);
+    },
+  );
+
   test('takes Host in place of :authority', () => {
     const { peer, requests } = start();
     peer.headers(1, [...REQUEST.slice(0, 3), ['host', 'a.b']]);
