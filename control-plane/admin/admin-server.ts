@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Registry } from 'prom-client';
 import { FairConnections } from '../../mesh/fair-connections.ts';
 import { canonicalAddress, isLoopback, type ListenAddress } from '../addresses.ts';
-import { listenOn } from '../listen.ts';
+import { listenOn, serveRequests } from '../listen.ts';
 import type { ControlPlaneStatus } from './status.ts';
 
 export interface AdminServerOptions {
@@ -25,15 +25,18 @@ export class AdminServer {
 
   constructor(options: AdminServerOptions) {
     this.#options = options;
-    this.#server = createServer(
-      { headersTimeout: 5_000, requestTimeout: 10_000, keepAliveTimeout: 5_000, connectionsCheckingInterval: 2_000 },
-      (request, response) => {
-        this.#answer(request, response).catch((error: unknown) => {
-          options.onError(error);
-          response.destroy();
-        });
-      },
-    );
+    this.#server = createServer({
+      headersTimeout: 5_000,
+      requestTimeout: 10_000,
+      keepAliveTimeout: 5_000,
+      connectionsCheckingInterval: 2_000,
+    });
+    serveRequests(this.#server, (request, response) => {
+      this.#answer(request, response).catch((error: unknown) => {
+        options.onError(error);
+        response.destroy();
+      });
+    });
     // Metrics are for anyone: whoever holds many connections must not keep the kubelet's probes away, which then restarts the control plane.
     const connections = new FairConnections({ most: MAX_CONNECTIONS, mostPerAddress: MAX_CONNECTIONS });
     this.#server.on('connection', (socket) => connections.take(socket));

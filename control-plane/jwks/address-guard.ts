@@ -41,6 +41,8 @@ const NEVER: readonly Refused[] = [
     'fd00:ec2::/32',
     'fd20:ce::254',
     '100.100.100.200',
+    '168.63.129.16',
+    '192.0.0.192',
   ]),
   refused('unspecified', ['0.0.0.0/8', '::/128']),
   refused('multicast', ['224.0.0.0/4', 'ff00::/8']),
@@ -51,8 +53,15 @@ const NEVER: readonly Refused[] = [
 const BY_SETTING: readonly Refused[] = [
   refused('a loopback address', ['127.0.0.0/8', '::1']),
   refused('link-local', ['169.254.0.0/16', 'fe80::/10', 'fec0::/10']),
-  // What a translator on the way makes of these (RFC 6052, RFC 3056, RFC 4380, RFC 4291 2.5.5.1) is an IPv4 address that was not looked at.
-  refused('an IPv4 address in disguise', ['64:ff9b::/96', '64:ff9b:1::/48', '2002::/16', '2001::/32', '::/96']),
+  // What a translator on the way makes of these (RFC 6052, RFC 3056, RFC 4380, RFC 2765, RFC 4291 2.5.5.1) is an IPv4 address that was not looked at.
+  refused('an IPv4 address in disguise', [
+    '64:ff9b::/96',
+    '64:ff9b:1::/48',
+    '2002::/16',
+    '2001::/32',
+    '::ffff:0:0:0/96',
+    '::/96',
+  ]),
 ];
 
 function refused(what: string, blocks: readonly string[]): Refused {

@@ -3,6 +3,7 @@ import http, { type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import { isIP, type LookupFunction } from 'node:net';
 import { messageOf, PosternError } from '../../mesh/errors.ts';
+import { CollectedBytes } from '../collected-bytes.ts';
 import { type AddressGuard, literalAddress } from './address-guard.ts';
 
 /** Every address of a host name. @throws what the resolver throws */
@@ -118,20 +119,16 @@ async function aborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
 }
 
 async function readBody(response: IncomingMessage, url: URL, maxBytes: number, signal: AbortSignal): Promise<string> {
-  const chunks: Buffer[] = [];
-  let length = 0;
+  const collected = new CollectedBytes(maxBytes);
   try {
     for await (const chunk of response) {
-      const bytes = Buffer.from(chunk);
-      length += bytes.length;
-      if (length > maxBytes) throw failure(url, `answers with more than ${maxBytes} bytes`);
-      chunks.push(bytes);
+      if (!collected.add(Buffer.from(chunk))) throw failure(url, `answers with more than ${maxBytes} bytes`);
     }
   } catch (error) {
     if (signal.aborted) throw failure(url, 'did not finish its answer in time');
     throw error instanceof PosternError ? error : failure(url, messageOf(error), error);
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return collected.bytes.toString('utf8');
 }
 
 /** Without its query: secrets stand there at times. */

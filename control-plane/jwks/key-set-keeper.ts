@@ -47,6 +47,11 @@ interface Kept {
   timer: NodeJS.Timeout | null;
 }
 
+interface Due {
+  readonly name: string;
+  readonly kept: Kept;
+}
+
 /** How old the time of a success in the file may become: it is what counts after a restart. */
 const SAVE_EVERY_MS = 24 * 3600_000;
 
@@ -58,9 +63,10 @@ export class KeySetKeeper {
   readonly #options: KeySetKeeperOptions;
   readonly #kept = new Map<string, Kept>();
   /** Those that wait for their turn; each at most once, since it is its own fetch that sets its next. */
-  readonly #due: { readonly name: string; readonly kept: Kept }[] = [];
+  readonly #due: Due[] = [];
+  /** What is being fetched, and for which namespace. */
+  readonly #fetching = new Map<Kept, string>();
   #remembered: ReadonlyMap<string, StoredKeySet>;
-  #fetching = 0;
   #savedAt = 0;
   readonly #stop = new AbortController();
 
@@ -122,24 +128,45 @@ export class KeySetKeeper {
   }
 
   #pump(): void {
-    while (this.#fetching < this.#options.concurrency) {
-      const next = this.#due.shift();
-      if (next === undefined) return;
+    while (this.#fetching.size < this.#options.concurrency) {
+      const next = this.#takeDue();
+      if (next === null) return;
       const { name, kept } = next;
       if (this.#kept.get(name) !== kept) continue;
-      this.#fetching++;
+      this.#fetching.set(kept, this.#idlest(kept).namespace);
       this.#fetch(name, kept).then(
-        () => this.#done(),
+        () => this.#done(kept),
         (error: unknown) => {
           this.#options.log.error({ err: error }, 'internal error while fetching keys');
-          this.#done();
+          this.#done(kept);
         },
       );
     }
   }
 
-  #done(): void {
-    this.#fetching--;
+  /** Of those for whose namespace the least is being fetched the one that waits longest: slow servers of one namespace hold up its own keys. */
+  #takeDue(): Due | null {
+    let best = 0;
+    let least = Infinity;
+    for (const [index, { kept }] of this.#due.entries()) {
+      const { fetches } = this.#idlest(kept);
+      if (fetches < least) [best, least] = [index, fetches];
+    }
+    return this.#due.splice(best, 1)[0] ?? null;
+  }
+
+  /** Of the namespaces that want it the one for which the least is being fetched, and how much. */
+  #idlest({ wanted }: Kept): { readonly namespace: string; readonly fetches: number } {
+    const running = [...this.#fetching.values()];
+    const counted = wanted.namespaces.map((namespace) => ({
+      namespace,
+      fetches: running.filter((one) => one === namespace).length,
+    }));
+    return counted.reduce((least, one) => (one.fetches < least.fetches ? one : least));
+  }
+
+  #done(kept: Kept): void {
+    this.#fetching.delete(kept);
     if (!this.#stop.signal.aborted) this.#pump();
   }
 

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { LIMITS } from '../../mesh/push.ts';
 import { ApiError } from '../api-error.ts';
+import { CollectedBytes } from '../collected-bytes.ts';
 
 /** How many times its limit is read and thrown away of a body that is too large, so that its sender gets the answer rather than a reset. */
 const DISCARD = 4;
@@ -22,20 +23,13 @@ export async function readJsonBody(request: IncomingMessage, limit: number = LIM
 /** By events: leaving an async iteration early would destroy the connection before the answer is written. */
 function readBytes(request: IncomingMessage, limit: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let length = 0;
+    const collected = new CollectedBytes(limit);
     request.on('data', (chunk: Buffer) => {
-      length += chunk.length;
-      if (length <= limit) {
-        chunks.push(chunk);
-        return;
-      }
-      chunks.length = 0;
-      if (length <= DISCARD * limit) return;
+      if (collected.add(chunk) || collected.length <= DISCARD * limit) return;
       request.pause();
       reject(tooLarge(limit));
     });
-    request.on('end', () => (length > limit ? reject(tooLarge(limit)) : resolve(Buffer.concat(chunks))));
+    request.on('end', () => (collected.length > limit ? reject(tooLarge(limit)) : resolve(collected.bytes)));
     request.on('error', reject);
     request.on('close', () => reject(new ApiError(400, 'aborted', 'the request broke off')));
   });

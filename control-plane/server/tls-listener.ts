@@ -6,7 +6,7 @@ import { networkInterfaces } from 'node:os';
 import { FairConnections } from '../../mesh/fair-connections.ts';
 import { canonicalAddress, type ListenAddress } from '../addresses.ts';
 import { FIXED } from '../config.ts';
-import { listenOn, refuseBrokenClients, stopListening } from '../listen.ts';
+import { listenOn, refuseBrokenClients, serveRequests, stopListening } from '../listen.ts';
 
 /** The certificate that the listener shows; PEM. */
 export interface ServerCredentials {
@@ -34,23 +34,21 @@ export class TlsListener {
     const { maxConnections: most, maxConnectionsPerAddress: mostPerAddress } = FIXED.server;
     this.#listen = options.listen;
     const connections = new FairConnections({ most, mostPerAddress });
-    this.#server = createServer(
-      {
-        ...secureContext(options.credentials, options.roots),
-        minVersion: 'TLSv1.3',
-        requestCert: true,
-        // Judged for each request, with our own rules and today's roots: see peer-identity.ts.
-        rejectUnauthorized: false,
-        handshakeTimeout: handshakeTimeoutMs,
-        ALPNProtocols: ['http/1.1'],
-        headersTimeout: headersTimeoutMs,
-        requestTimeout: requestTimeoutMs,
-        keepAliveTimeout: keepAliveTimeoutMs,
-        maxHeaderSize: 16 * 1024,
-        connectionsCheckingInterval: 2_000,
-      },
-      options.handle,
-    );
+    this.#server = createServer({
+      ...secureContext(options.credentials, options.roots),
+      minVersion: 'TLSv1.3',
+      requestCert: true,
+      // Judged for each request, with our own rules and today's roots: see peer-identity.ts.
+      rejectUnauthorized: false,
+      handshakeTimeout: handshakeTimeoutMs,
+      ALPNProtocols: ['http/1.1'],
+      headersTimeout: headersTimeoutMs,
+      requestTimeout: requestTimeoutMs,
+      keepAliveTimeout: keepAliveTimeoutMs,
+      maxHeaderSize: 16 * 1024,
+      connectionsCheckingInterval: 2_000,
+    });
+    serveRequests(this.#server, options.handle);
     this.#server.maxHeadersCount = 64;
     this.#server.on('connection', (socket: Socket) => {
       socket.setKeepAlive(true, KEEP_ALIVE_MS);

@@ -77,5 +77,8 @@ function readKey(info: DerNode): KeyObject {
   if (key === undefined) throw new Error('not a PKCS #10 request');
   const publicKey = createPublicKey({ key: encode(key), format: 'der', type: 'spki' });
   if (!isP256(publicKey)) throw new Error('its key is not of curve P-256');
+  // RFC 5480, 2.1.1: by its name. Peers would refuse a certificate that spells the curve out.
+  const [algorithm] = partsOf(key);
+  if (oidText(partsOf(algorithm)[1]) !== OID.prime256v1) throw new Error('its key does not name its curve');
   return publicKey;
 }

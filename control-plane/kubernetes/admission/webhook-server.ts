@@ -5,7 +5,7 @@ import { FairConnections } from '../../../mesh/fair-connections.ts';
 import type { ErrorResponse } from '../../../mesh/push.ts';
 import type { ListenAddress } from '../../addresses.ts';
 import { ApiError } from '../../api-error.ts';
-import { listenOn, refuseBrokenClients, stopListening } from '../../listen.ts';
+import { listenOn, refuseBrokenClients, serveRequests, stopListening } from '../../listen.ts';
 import { sendJson } from '../../server/api.ts';
 import { readJsonBody } from '../../server/body.ts';
 import type { ServerCredentials } from '../../server/tls-listener.ts';
@@ -61,21 +61,19 @@ export class WebhookServer {
 
   constructor(options: WebhookServerOptions) {
     this.#options = options;
-    this.#server = createServer(
-      {
-        ...secureContext(options.credentials),
-        handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
-        ALPNProtocols: ['http/1.1'],
-        headersTimeout: HEADERS_TIMEOUT_MS,
-        requestTimeout: REQUEST_TIMEOUT_MS,
-        keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-        maxHeaderSize: 16 * 1024,
-        connectionsCheckingInterval: 2_000,
-      },
-      (request, response) => {
-        this.#handle(request, response).catch((error: unknown) => this.#fail(request, response, error));
-      },
-    );
+    this.#server = createServer({
+      ...secureContext(options.credentials),
+      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+      ALPNProtocols: ['http/1.1'],
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+      maxHeaderSize: 16 * 1024,
+      connectionsCheckingInterval: 2_000,
+    });
+    serveRequests(this.#server, (request, response) => {
+      this.#handle(request, response).catch((error: unknown) => this.#fail(request, response, error));
+    });
     this.#server.maxHeadersCount = 64;
     // Any pod may connect where nothing in the cluster forbids it: that must not keep the API server away.
     const connections = new FairConnections({ most: MAX_CONNECTIONS, mostPerAddress: MAX_CONNECTIONS_PER_ADDRESS });

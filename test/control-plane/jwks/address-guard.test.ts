@@ -34,6 +34,7 @@ describe('an address that keys are fetched from', () => {
     '64:ff9b::169.254.169.254',
     '2002:7f00:1::',
     '2001:0:1::1',
+    '::ffff:0:127.0.0.1',
   ])('%s needs the operator’s word', (address) => {
     expect(BY_DEFAULT.refusal(address)).toMatch(/jwks\.allowedAddresses/);
     expect(OPEN.refusal(address)).toBeNull();
@@ -47,6 +48,8 @@ describe('an address that keys are fetched from', () => {
     'fd00:ec2::254',
     'fd20:ce::254',
     '100.100.100.200',
+    '168.63.129.16',
+    '192.0.0.192',
     '0.0.0.0',
     '0.1.2.3',
     '::',

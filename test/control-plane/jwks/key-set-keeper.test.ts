@@ -198,6 +198,24 @@ describe('keys that are wanted', () => {
     expect([...keeper.texts().values()]).not.toContain(null);
   });
 
+  test('of a namespace do not wait behind all those of another whose servers are slow', async () => {
+    const keeper = keep({
+      concurrency: 2,
+      fetch: async ({ source }) => {
+        fetched.push(source.name);
+        if (source.name.startsWith('slow')) await new Promise((resolve) => setTimeout(resolve, 30_000));
+        return { text: SET(source.name), ignored: [] };
+      },
+    });
+    const slow = ['slow1', 'slow2', 'slow3', 'slow4'].map((name): [string, WantedSource] => [
+      name,
+      wanted(name, 'evil'),
+    ]);
+    keeper.want(new Map([...slow, ['shared', wanted('shared', 'evil', 'shop')], ['own', wanted('own', 'shop')]]));
+    await advance(30_000);
+    expect(fetched).toEqual(expect.arrayContaining(['shared', 'own']));
+  });
+
   test('are bounded in number: the rest have none', async () => {
     const keeper = keep({ maxSources: 1 });
     answers.set('a', SET('1')).set('b', SET('2'));

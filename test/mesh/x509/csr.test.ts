@@ -11,11 +11,12 @@ const keys = newKeys();
 const good = createCsr({ ...keys, spiffeId: SPIFFE_ID });
 const [der = Buffer.alloc(0)] = decodePem(good, LABEL, { bytes: 65_536, blocks: 1 });
 
-const otherKey = (kind: 'rsa' | 'p384'): string => {
-  const pair =
-    kind === 'rsa'
-      ? generateKeyPairSync('rsa', { modulusLength: 2048 })
-      : generateKeyPairSync('ec', { namedCurve: 'P-384' });
+const otherKey = (kind: 'rsa' | 'p384' | 'explicit'): string => {
+  const pair = {
+    rsa: () => generateKeyPairSync('rsa', { modulusLength: 2048 }),
+    p384: () => generateKeyPairSync('ec', { namedCurve: 'P-384' }),
+    explicit: () => generateKeyPairSync('ec', { namedCurve: 'P-256', paramEncoding: 'explicit' }),
+  }[kind]();
   return createCsr({ ...pair, spiffeId: SPIFFE_ID });
 };
 
@@ -44,6 +45,7 @@ describe('readCsr', () => {
     ['deep nesting', encodePem(LABEL, nested(2_000))],
     ['an RSA key', otherKey('rsa')],
     ['a P-384 key', otherKey('p384')],
+    ['a P-256 key that spells its curve out', otherKey('explicit')],
     ['a signature by another key', createCsr({ ...newKeys(), publicKey: keys.publicKey, spiffeId: SPIFFE_ID })],
   ])('refuses %s', (_, pem) => {
     expect(() => readCsr(pem)).toThrow(expect.objectContaining({ code: 'ERR_BAD_CSR' }));
