@@ -1,6 +1,5 @@
-import type { Server as HttpServer, IncomingMessage, ServerResponse } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
-import type { Server, Socket } from 'node:net';
+import type { Server } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { EXIT, messageOf, PosternError } from '../mesh/errors.ts';
 import { formatListenAddress, type ListenAddress } from './addresses.ts';
@@ -40,34 +39,6 @@ export function refuseBrokenClients(server: HttpsServer): void {
     if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
     else socket.destroy();
   });
-}
-
-/** Of one connection. No client of ours sends a request before the last one is answered; more than one is room for whoever is told of an answer late. */
-const MAX_UNANSWERED = 4;
-/** Longer than a stream's stall deadline, which says who it was. */
-const IDLE_MS = 60_000;
-
-/**
- * Hands the requests of a server to `handle`. A connection that pipelines requests (RFC 9112, 9.3.2), whose answers all are made and kept at once however
- * few bytes ask for them, is ended; so is one on which nothing moves for a minute or two, such as that of a peer that does not read its answer.
- */
-export function serveRequests(
-  server: HttpServer | HttpsServer,
-  handle: (request: IncomingMessage, response: ServerResponse) => void,
-): void {
-  const unanswered = new WeakMap<Socket, number>();
-  server.on('request', (request: IncomingMessage, response: ServerResponse) => {
-    const { socket } = request;
-    const count = (unanswered.get(socket) ?? 0) + 1;
-    if (count > MAX_UNANSWERED) {
-      socket.destroy();
-      return;
-    }
-    unanswered.set(socket, count);
-    response.once('close', () => unanswered.set(socket, (unanswered.get(socket) ?? 0) - 1));
-    handle(request, response);
-  });
-  server.setTimeout(IDLE_MS);
 }
 
 /** Stops accepting and ends idle connections; those with an answer in progress may end it until `deadlineMs`. */

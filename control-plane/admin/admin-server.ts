@@ -1,8 +1,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Registry } from 'prom-client';
 import { FairConnections } from '../../mesh/fair-connections.ts';
+import { serveRequests } from '../../mesh/serve-requests.ts';
 import { canonicalAddress, isLoopback, type ListenAddress } from '../addresses.ts';
-import { listenOn, serveRequests } from '../listen.ts';
+import { listenOn } from '../listen.ts';
 import type { ControlPlaneStatus } from './status.ts';
 
 export interface AdminServerOptions {

@@ -4,9 +4,10 @@ import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { FairConnections } from '../../mesh/fair-connections.ts';
+import { serveRequests } from '../../mesh/serve-requests.ts';
 import { canonicalAddress, type ListenAddress } from '../addresses.ts';
 import { FIXED } from '../config.ts';
-import { listenOn, refuseBrokenClients, serveRequests, stopListening } from '../listen.ts';
+import { listenOn, refuseBrokenClients, stopListening } from '../listen.ts';
 
 /** The certificate that the listener shows; PEM. */
 export interface ServerCredentials {

@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders, IncomingMessage, Server, ServerResponse } fro
 import { isIP } from 'node:net';
 import { EXIT, messageOf, PosternError } from '../../mesh/errors.ts';
 import { FairConnections } from '../../mesh/fair-connections.ts';
+import { serveRequests } from '../../mesh/serve-requests.ts';
 import type { SocketAddress } from '../worker/messages.ts';
 import { listenError } from './listen-probe.ts';
 import type { Log } from './logging.ts';
@@ -61,18 +62,16 @@ export class HttpServer {
     const { what, at, routes, guarded, log } = options;
     this.#what = what;
     this.#at = at;
-    this.#server = http.createServer(
-      {
-        maxHeaderSize: BOUNDS.headerBytes,
-        headersTimeout: BOUNDS.headersMs,
-        requestTimeout: BOUNDS.requestMs,
-        keepAliveTimeout: BOUNDS.keepAliveMs,
-        connectionsCheckingInterval: 5000,
-      },
-      (request, response) => {
-        void answer(request, routes, guarded, log).then((reply) => send(request, response, reply));
-      },
-    );
+    this.#server = http.createServer({
+      maxHeaderSize: BOUNDS.headerBytes,
+      headersTimeout: BOUNDS.headersMs,
+      requestTimeout: BOUNDS.requestMs,
+      keepAliveTimeout: BOUNDS.keepAliveMs,
+      connectionsCheckingInterval: 5000,
+    });
+    serveRequests(this.#server, (request, response) => {
+      void answer(request, routes, guarded, log).then((reply) => send(request, response, reply));
+    });
     // The health port is open to all: whoever holds many connections must not keep the kubelet away, which then restarts the pod.
     const connections = new FairConnections({ most: BOUNDS.connections, mostPerAddress: BOUNDS.connections });
     this.#server.on('connection', (socket) => connections.take(socket));

@@ -108,3 +108,20 @@ it('answers one address however many connections another holds', async () => {
   expect((await ask('/page')).status).toBe(200);
   for (const socket of held) socket.destroy();
 });
+
+it.each([
+  ['a few requests at once are answered', 3, 3],
+  ['of a thousand at once no more are looked at than a few', 1000, 4],
+])('%s', async (_, requests, most) => {
+  const socket = connect({ host: '127.0.0.1', port: server.port });
+  socket.on('error', () => {});
+  let answers = '';
+  socket.on('data', (bytes) => {
+    answers += bytes.toString();
+    if (answers.split('a page').length > requests) socket.destroy();
+  });
+  const closed = once(socket, 'close');
+  socket.write('GET /page HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n'.repeat(requests));
+  await closed;
+  expect(calls).toBe(most);
+});
