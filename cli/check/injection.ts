@@ -5,7 +5,8 @@ import { whyNotReady } from '../../kubernetes/install/wait.ts';
 import { asObject, asString, field } from '../../policy/json.ts';
 import type { JsonObject } from '../../policy/types.ts';
 import { Findings } from '../../policy/validate/findings.ts';
-import { check, counted, type Facts, listed, type Report } from './facts.ts';
+import { counted } from '../counted.ts';
+import { check, type Facts, listed, type Report } from './facts.ts';
 import {
   injectionOf,
   isAlive,

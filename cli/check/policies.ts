@@ -3,7 +3,8 @@ import { pathText, selects, validateObject } from '../../policy/index.ts';
 import { asString, field } from '../../policy/json.ts';
 import { selectorLabels } from '../../policy/selection.ts';
 import type { JsonObject } from '../../policy/types.ts';
-import { check, counted, type Facts, listed, type Report } from './facts.ts';
+import { counted } from '../counted.ts';
+import { check, type Facts, listed, type Report } from './facts.ts';
 import { isAlive, isInjected, labelsOf, namespaceOf, namespacesWithSidecars, placeOf } from './pods.ts';
 import { rootNamespaceOf } from './settings.ts';
 

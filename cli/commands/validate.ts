@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { EXIT } from '../../mesh/errors.ts';
+import { counted } from '../counted.ts';
 
 export function register(program: Command): void {
   program
@@ -18,10 +19,8 @@ async function validate(paths: readonly string[], options: { readonly json?: boo
     process.stdout.write(`${JSON.stringify(problems, null, 2)}\n`);
   } else {
     for (const problem of problems) process.stdout.write(`${problemLine(problem)}\n`);
-    const outcome = errors === 0 ? 'admissible' : count(errors, 'error');
-    process.stderr.write(`${count(manifests.length, 'manifest')} in ${count(files, 'file')}: ${outcome}\n`);
+    const outcome = errors === 0 ? 'admissible' : counted(errors, 'error');
+    process.stderr.write(`${counted(manifests.length, 'manifest')} in ${counted(files, 'file')}: ${outcome}\n`);
   }
   if (errors > 0) process.exitCode = EXIT.failure;
 }
-
-const count = (number: number, thing: string): string => `${number} ${thing}${number === 1 ? '' : 's'}`;

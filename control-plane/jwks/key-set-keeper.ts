@@ -131,9 +131,9 @@ export class KeySetKeeper {
     while (this.#fetching.size < this.#options.concurrency) {
       const next = this.#takeDue();
       if (next === null) return;
-      const { name, kept } = next;
+      const { name, kept, namespace } = next;
       if (this.#kept.get(name) !== kept) continue;
-      this.#fetching.set(kept, this.#idlest(kept).namespace);
+      this.#fetching.set(kept, namespace);
       this.#fetch(name, kept).then(
         () => this.#done(kept),
         (error: unknown) => {
@@ -145,24 +145,18 @@ export class KeySetKeeper {
   }
 
   /** Of those for whose namespace the least is being fetched the one that waits longest: slow servers of one namespace hold up its own keys. */
-  #takeDue(): Due | null {
-    let best = 0;
-    let least = Infinity;
+  #takeDue(): (Due & { readonly namespace: string }) | null {
+    const fetches = new Map<string, number>();
+    for (const namespace of this.#fetching.values()) fetches.set(namespace, (fetches.get(namespace) ?? 0) + 1);
+    let best = { index: 0, namespace: '', count: Number.POSITIVE_INFINITY };
     for (const [index, { kept }] of this.#due.entries()) {
-      const { fetches } = this.#idlest(kept);
-      if (fetches < least) [best, least] = [index, fetches];
+      for (const namespace of kept.wanted.namespaces) {
+        const count = fetches.get(namespace) ?? 0;
+        if (count < best.count) best = { index, namespace, count };
+      }
     }
-    return this.#due.splice(best, 1)[0] ?? null;
-  }
-
-  /** Of the namespaces that want it the one for which the least is being fetched, and how much. */
-  #idlest({ wanted }: Kept): { readonly namespace: string; readonly fetches: number } {
-    const running = [...this.#fetching.values()];
-    const counted = wanted.namespaces.map((namespace) => ({
-      namespace,
-      fetches: running.filter((one) => one === namespace).length,
-    }));
-    return counted.reduce((least, one) => (one.fetches < least.fetches ? one : least));
+    const [due] = this.#due.splice(best.index, 1);
+    return due === undefined ? null : { ...due, namespace: best.namespace };
   }
 
   #done(kept: Kept): void {

@@ -1,4 +1,4 @@
-import { CANONICAL_NAME, CANONICAL_REVISION } from '../../mesh/telemetry-labels.ts';
+import { CANONICAL_NAME, CANONICAL_REVISION, firstLabel } from '../../mesh/telemetry-labels.ts';
 import { asString, field } from '../../policy/json.ts';
 import type { JsonObject } from '../../policy/types.ts';
 import { annotationsOf, itemsOf, labelsOf, metadataOf, objectsIn } from './pod.ts';
@@ -32,8 +32,7 @@ export function workloadNameOf(pod: JsonObject): string {
 /** Labels that the pod lacks and telemetry needs. */
 export function missingLabels(pod: JsonObject, workload: string): { readonly [label: string]: string } {
   const labels = labelsOf(pod);
-  const first = (names: readonly string[]): string | undefined =>
-    names.map((name) => labels.get(name)).find((value) => value !== undefined && value !== '');
+  const first = (names: readonly string[]): string | null => firstLabel(Object.fromEntries(labels), names);
   const wanted: readonly (readonly [string, string])[] = [
     [INJECTED.workloadLabel, labelValue(workload)],
     [CANONICAL_NAME[0], first(CANONICAL_NAME) ?? labelValue(workload)],

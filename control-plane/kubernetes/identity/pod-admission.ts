@@ -1,9 +1,9 @@
 import type { WorkloadRegistration } from '../../../mesh/push.ts';
-import { TUNNEL_PORT } from '../../../mesh/resources.ts';
 import type { SpiffeId } from '../../../mesh/spiffe-id.ts';
 import { ApiError } from '../../api-error.ts';
 import type { WorkloadAdmission } from '../../platform.ts';
 import type { RegisteredWorkload } from '../../registry/registrations.ts';
+import { type Declaration, registeredAs } from './declared-workload.ts';
 import type { PodFault } from './pod-check.ts';
 import type { PodFacts } from './pod-facts.ts';
 import type { PodLookup } from './pod-lookup.ts';
@@ -38,7 +38,7 @@ export class PodAdmission implements WorkloadAdmission {
     const answer = await this.#options.pods.find({ namespace, name, uid: null, serviceAccount, peerAddress });
     switch (answer.kind) {
       case 'pod':
-        return registeredAs(answer.pod, workload, identity);
+        return { ...registeredAs(declarationOf(answer.pod), workload, identity), podUid: answer.pod.uid };
       case 'fault':
         throw refusalOf(answer.fault);
       case 'absent':
@@ -60,25 +60,9 @@ export class PodAdmission implements WorkloadAdmission {
   }
 }
 
-function registeredAs(pod: PodFacts, workload: WorkloadRegistration, identity: SpiffeId): RegisteredWorkload {
-  const { name, namespace, uid, serviceAccount, labels, addresses, ports } = pod;
-  const { tunnel } = workload;
-  const foreign = [...workload.addresses, ...(tunnel === null ? [] : [tunnel.address])].find(
-    (address) => !addresses.includes(address),
-  );
-  if (foreign !== undefined) {
-    const message = `the address ${foreign} is not one of the pod ${namespace}/${name} (${addresses.join(', ')})`;
-    throw new ApiError(403, 'address-not-allowed', message);
-  }
-  if (tunnel !== null && tunnel.port !== TUNNEL_PORT) {
-    throw new ApiError(403, 'address-not-allowed', `the tunnel of a pod is on port ${TUNNEL_PORT}, not ${tunnel.port}`);
-  }
-  return {
-    workload: { name, namespace, serviceAccount, labels, addresses, tunnel: null, ports },
-    identity: identity.uri,
-    isDeclared: true,
-    podUid: uid,
-  };
+function declarationOf(pod: PodFacts): Declaration {
+  const { namespace, name, addresses } = pod;
+  return { ...pod, kind: 'a pod', owner: `one of the pod ${namespace}/${name} (${addresses.join(', ')})` };
 }
 
 function refusalOf({ kind, message }: PodFault): ApiError {

@@ -7,11 +7,11 @@ import { messageOf } from '../../../mesh/errors.ts';
 import { ApiError } from '../../api-error.ts';
 import type { BearerTokens, ProvenToken, TokenCircumstances } from '../../platform.ts';
 import type { PeerIdentity } from '../../server/peer-identity.ts';
-import { RateLimit } from '../../server/rate-limit.ts';
 import { Complaints } from '../complaints.ts';
 import { Gate, GateFull } from './gate.ts';
 import type { PodClaim } from './pod-check.ts';
 import type { PodLookup } from './pod-lookup.ts';
+import { TokenBudget } from './token-budget.ts';
 import { readClaimsUnverified, readTokenReview, type TokenSubject } from './token-review.ts';
 
 export interface ServiceAccountTokensOptions {
@@ -26,11 +26,7 @@ export interface ServiceAccountTokensOptions {
 
 const TIMEOUT_MS = 5_000;
 const GATE = { concurrent: 16, waiting: 256, waitMs: 5_000 } as const;
-/** For all together, and for one address, which is one pod: some restarts in a row. */
-const BURST = 400;
-const PER_SECOND = 100;
-const BURST_OF_ONE = 20;
-const PER_SECOND_OF_ONE = 1;
+const BUDGET = { burst: 400, perSecond: 100 } as const;
 /** For how long a good review counts, milliseconds: a sidecar that asks again at once costs nothing, and a pod that goes is soon known. */
 const CACHE_MS = 10_000;
 const MAX_CACHED = 10_000;
@@ -46,8 +42,7 @@ export class ServiceAccountTokens implements BearerTokens {
   readonly #options: ServiceAccountTokensOptions;
   readonly #gate = new Gate(GATE);
   readonly #now: () => number;
-  readonly #rate: RateLimit;
-  readonly #rateOfOne: RateLimit;
+  readonly #budget: TokenBudget;
   readonly #complaints: Complaints;
   /** Good answers by digest of the token, oldest first. */
   readonly #reviewed = new Map<string, { readonly subject: TokenSubject; readonly at: number }>();
@@ -56,8 +51,7 @@ export class ServiceAccountTokens implements BearerTokens {
   constructor(options: ServiceAccountTokensOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
-    this.#rate = new RateLimit(BURST, PER_SECOND, this.#now);
-    this.#rateOfOne = new RateLimit(BURST_OF_ONE, PER_SECOND_OF_ONE, this.#now);
+    this.#budget = new TokenBudget(BUDGET, this.#now);
     this.#complaints = new Complaints(options.log);
   }
 
@@ -108,9 +102,9 @@ export class ServiceAccountTokens implements BearerTokens {
 
   async #ask(token: string, peerAddress: string): Promise<TokenSubject> {
     const { api, audience } = this.#options;
-    // Neither is a reason to believe the certificate alone: whoever makes this busy must gain nothing by it, nor keep others from being verified.
-    if (!this.#rateOfOne.take(peerAddress)) throw unverified(`too many tokens come from ${peerAddress}`);
-    if (!this.#rate.take('')) throw unverified('too many tokens are being verified');
+    // No reason to believe the certificate alone: whoever makes this busy must gain nothing by it, nor keep others from being verified.
+    const refusal = this.#budget.refusal(peerAddress);
+    if (refusal !== null) throw unverified(refusal);
     const { group, version, kind } = TYPES.TokenReview;
     const review = { apiVersion: `${group}/${version}`, kind, spec: { token, audiences: [audience] } };
     try {

@@ -17,9 +17,9 @@ import {
   tooManyTokens,
 } from '../../ca/new-join-token.ts';
 import type { BearerTokens, ProvenToken, TokenCircumstances } from '../../platform.ts';
-import { RateLimit } from '../../server/rate-limit.ts';
 import { Complaints } from '../complaints.ts';
 import { Gate } from '../identity/gate.ts';
+import { TokenBudget } from '../identity/token-budget.ts';
 import type { Machines } from './machines.ts';
 import { readTokenSecret, SECRET_NAMES, secretName, type TokenSecret, tokenSecret } from './token-secret.ts';
 
@@ -37,11 +37,7 @@ const TIMEOUT_MS = 5_000;
 /** For making one, which may find many Secrets taken. */
 const CREATE_TIMEOUT_MS = 12_000;
 const GATE = { concurrent: 8, waiting: 64, waitMs: 5_000 } as const;
-/** Questions to the API server, which anybody may cause who can make up a token: for all together, and for one address. */
-const BURST = 200;
-const PER_SECOND = 20;
-const BURST_OF_ONE = 20;
-const PER_SECOND_OF_ONE = 1;
+const BUDGET = { burst: 200, perSecond: 20 } as const;
 
 interface Use {
   readonly publicKeyHash: string;
@@ -60,8 +56,7 @@ interface Use {
 export class SecretJoinTokens implements BearerTokens {
   readonly #options: SecretJoinTokensOptions;
   readonly #gate = new Gate(GATE);
-  readonly #rate = new RateLimit(BURST, PER_SECOND);
-  readonly #rateOfOne = new RateLimit(BURST_OF_ONE, PER_SECOND_OF_ONE);
+  readonly #budget = new TokenBudget(BUDGET);
   readonly #complaints: Complaints;
   /** Uses at this replica by digest, oldest first: a sidecar that has lost the answer may ask again with the same key. */
   readonly #uses = new Map<string, Use>();
@@ -140,8 +135,8 @@ export class SecretJoinTokens implements BearerTokens {
   }
 
   async #find(digest: string, peerAddress: string): Promise<TokenSecret> {
-    if (!this.#rateOfOne.take(peerAddress)) throw unverified(`too many tokens come from ${peerAddress}`);
-    if (!this.#rate.take('')) throw unverified('too many tokens are being verified');
+    const refusal = this.#budget.refusal(peerAddress);
+    if (refusal !== null) throw unverified(refusal);
     const secret = await this.#ask((signal) => this.#read(secretName(digest), signal), null);
     if (secret === null || secret.digest !== digest) {
       const message = 'the join token is not known: it was never made here, has been used, or has expired';

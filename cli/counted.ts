@@ -1,0 +1,4 @@
+/** `1 pod`, `2 pods`. */
+export function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`;
+}
